@@ -187,14 +187,14 @@ mod tests {
     proptest! {
         /// The fast path for ASCII gives the same result as the general one.
         #[test]
-        fn a_word_is_folded_as_a_whole(
+        fn ascii_fast_path_agrees_with_folding_the_whole_word(
             word in "([aA é\u{e9}\0\t\u{7f}\u{200b}\u{301}\u{344}\u{fb01}\u{130}\u{df}\u{1100}\u{1161}\u{2126}]|\\PC){0,16}",
         ) {
             prop_assert_eq!(pass(&word), passed(&word).collect::<String>());
         }
 
         #[test]
-        fn what_is_much_longer_folds_to_nothing_so_short(
+        fn much_longer_words_fold_to_longer_words(
             word in "[ae\u{301}\u{328}\u{345}\u{1100}\u{1161}\u{11a8}]{0,200}|\\PC{0,200}",
             length in 0..4_usize,
         ) {
@@ -204,13 +204,13 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_word_is_itself_without_a_copy() {
+    fn plain_words_are_not_copied() {
         assert!(matches!(fold("tools/call"), Cow::Borrowed("tools/call")));
         assert!(matches!(fold("read_file-2.0"), Cow::Borrowed(_)));
     }
 
     #[test]
-    fn disguises_come_off() {
+    fn disguises_are_removed() {
         for disguised in [
             "Name",
             "NAME",
@@ -252,13 +252,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn folding_twice_changes_nothing(word in "\\PC{0,12}") {
+        fn folding_is_idempotent(word in "\\PC{0,12}") {
             let once = fold(&word).into_owned();
             prop_assert_eq!(fold(&once), once.as_str());
         }
 
         #[test]
-        fn what_go_takes_for_equal_folds_alike(word in "[a-z_/]{1,12}", upper in any::<u16>()) {
+        fn words_that_go_treats_as_equal_fold_alike(word in "[a-z_/]{1,12}", upper in any::<u16>()) {
             let variant: String = word.chars().enumerate().map(|(index, letter)| {
                 if upper >> (index % 16) & 1 == 0 { return letter }
                 match letter { 's' => 'ſ', 'k' => '\u{212a}', other => other.to_ascii_uppercase() }

@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn an_objects_metadata_is_called_as_one_likes() {
+    fn metadata_of_s3_objects_may_have_any_name() {
         assert!(!decides_folded("x-amz-meta-user_id"));
         for name in ["x_amz_meta_a", "x-amz_meta-a", "x-amz-copy_source", "content_type"] {
             assert!(decides_folded(name), "{name}");
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn methods_that_are_no_business_of_a_proxy_are_refused() {
+    fn methods_that_are_not_forwarded_are_refused() {
         for (method, is_file) in [("GET", true), ("OPTIONS", true), ("DELETE", false)] {
             assert_eq!(check_method(method, is_file), Ok(()), "{method}");
         }
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_that_only_some_servers_decode_is_refused() {
+    fn queries_that_only_some_servers_decode_are_refused() {
         for query in ["%u005fmethod=DELETE", "q=%U0041", "a=b&q=x%u00e9"] {
             assert!(matches!(check_query(query), Err(HeadError::Query(_))), "{query}");
         }
@@ -228,14 +228,14 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_for_the_gate_alone() {
+    fn keys_of_the_gate_are_refused() {
         let holding = |digits: usize| format!("a=b&key=ag_{}", "0".repeat(digits));
         assert!(matches!(check_query(&holding(64)), Err(HeadError::Query(_))));
         assert_eq!(check_query(&holding(63)), Ok(()));
     }
 
     #[test]
-    fn headers_that_can_be_taken_in_two_ways_are_refused() {
+    fn ambiguous_headers_are_refused() {
         let checked = |headers: &[(&'static str, &'static str)]| {
             check_headers(headers.iter().map(|(name, value)| (*name, value.as_bytes())))
         };

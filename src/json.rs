@@ -68,24 +68,24 @@ pub enum JsonError {
 
 /// Why a text cannot be read as a given type.
 #[derive(Debug, thiserror::Error)]
-pub enum NotWanted {
+pub enum ObjectError {
     /// An array: serde would assign its elements to fields by position.
     #[error("the body must be an object, not a list")]
-    List,
+    Array,
     /// Invalid JSON, or members other than those of the type.
     #[error("{0}")]
-    Otherwise(serde_json::Error),
+    Invalid(serde_json::Error),
 }
 
 /// Parses an object that the gate's own operator sent.
 ///
 /// # Errors
-/// See [`NotWanted`].
-pub fn object<T: serde::de::DeserializeOwned>(text: &[u8]) -> Result<T, NotWanted> {
+/// See [`ObjectError`].
+pub fn object<T: serde::de::DeserializeOwned>(text: &[u8]) -> Result<T, ObjectError> {
     if text.trim_ascii_start().starts_with(b"[") {
-        return Err(NotWanted::List);
+        return Err(ObjectError::Array);
     }
-    serde_json::from_slice(text).map_err(NotWanted::Otherwise)
+    serde_json::from_slice(text).map_err(ObjectError::Invalid)
 }
 
 /// Parses one JSON document. Only white space may follow it.
@@ -280,6 +280,13 @@ fn first_duplicate(members: &[(String, Json)]) -> Option<String> {
     members.iter().find(|(key, _)| !seen.insert(key.as_str())).map(|(key, _)| key.clone())
 }
 
+/// The order of keys in JSON that is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    AsSent,
+    Sorted,
+}
+
 impl Number {
     /// Parses a number; `None` if `text` is not exactly a JSON number.
     #[must_use]
@@ -344,7 +351,7 @@ impl Object {
     #[must_use]
     pub fn canonical(&self) -> String {
         let mut out = String::new();
-        self.write(&mut out, true);
+        self.write(&mut out, Order::Sorted);
         out
     }
 
@@ -399,11 +406,11 @@ impl Json {
     #[must_use]
     pub fn canonical(&self) -> String {
         let mut out = String::new();
-        self.write(&mut out, true);
+        self.write(&mut out, Order::Sorted);
         out
     }
 
-    fn write(&self, out: &mut String, sorted: bool) {
+    fn write(&self, out: &mut String, order: Order) {
         match self {
             Self::Null => out.push_str("null"),
             Self::Bool(true) => out.push_str("true"),
@@ -416,19 +423,19 @@ impl Json {
                     if index > 0 {
                         out.push(',');
                     }
-                    item.write(out, sorted);
+                    item.write(out, order);
                 }
                 out.push(']');
             }
-            Self::Object(object) => object.write(out, sorted),
+            Self::Object(object) => object.write(out, order),
         }
     }
 }
 
 impl Object {
-    fn write(&self, out: &mut String, sorted: bool) {
+    fn write(&self, out: &mut String, order: Order) {
         let mut members: Vec<&(String, Json)> = self.0.iter().collect();
-        if sorted {
+        if order == Order::Sorted {
             members.sort_unstable_by_key(|(key, _)| key.as_bytes());
         }
         out.push('{');
@@ -438,7 +445,7 @@ impl Object {
             }
             write_string(out, key);
             out.push(':');
-            value.write(out, sorted);
+            value.write(out, order);
         }
         out.push('}');
     }
@@ -475,7 +482,7 @@ pub(crate) fn write_string(out: &mut String, text: &str) {
 impl fmt::Display for Json {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = String::new();
-        self.write(&mut out, false);
+        self.write(&mut out, Order::AsSent);
         formatter.write_str(&out)
     }
 }

@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parameters_that_ask_for_another_method_are_found() {
+    fn parameters_that_override_the_method_are_found() {
         for form in [
             "_method=DELETE",
             "a=1;_HttpMethod=DELETE",
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_begins_with_one_is_found_as_php_has_it() {
+    fn leading_parameter_is_found_as_php_reads_it() {
         assert_eq!(known().map(str::len).max(), Some(LONGEST));
         for text in
             ["_method", "_methodx", ".method", "[method_override", "x-http-method-override="]

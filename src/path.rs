@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_the_world_pass() {
+    fn international_names_pass() {
         for name in [
             "テスト。txt",
             "報告（最終）：100％.pdf",
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn googles_escaped_colon_makes_no_verb() {
+    fn escaped_colon_of_google_starts_no_custom_verb() {
         let judged = |path: &str| Path::parse(Provider::Google, path).unwrap().judged().to_owned();
         assert_eq!(judged("/v1/topics%3asearch/"), "/v1/topics%3Asearch/");
         assert_eq!(judged("/v1/topics:search"), "/v1/topics:search");
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_can_be_read_in_two_ways_is_refused() {
+    fn ambiguous_paths_are_refused() {
         use PathError::*;
         for (path, fault) in [
             ("/a/../b", Dots),
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn an_encoded_slash_is_for_those_who_need_it() {
+    fn encoded_slash_is_accepted_only_from_some_providers() {
         let path = "/pages/a%2Fb";
         assert_eq!(Path::parse(Provider::Notion, path), Err(PathError::EncodedSlash));
         assert_eq!(Path::parse(Provider::Google, path).unwrap().judged(), path);
@@ -385,7 +385,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_forwarded_is_its_own_normal_form(raw in "/([a-z%./;:@]|%[0-9a-fA-F]{2}){0,24}") {
+        fn forwarded_paths_are_normalized(raw in "/([a-z%./;:@]|%[0-9a-fA-F]{2}){0,24}") {
             if let Ok(path) = parse(&raw) {
                 prop_assert_eq!(&parse(path.forwarded()).unwrap(), &path);
                 let decoded = percent_encoding::percent_decode_str(path.forwarded());

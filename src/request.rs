@@ -131,7 +131,7 @@ pub fn parse(request: &Json, unknown: UnknownKeys) -> Result<Action, RequestErro
         (Some(_), Some(_)) => return Err(RequestError::TwoTargets),
         (Some(_), None) => {
             if unknown == UnknownKeys::Refuse {
-                only_a_path(request)?;
+                refuse_url(request)?;
             }
             (Transport::Rest, http(request)?)
         }
@@ -216,7 +216,7 @@ fn http(request: &Object) -> Result<Target, RequestError> {
 }
 
 /// Refuses a whole URL in place of a path, with advice; it would otherwise be a malformed request.
-fn only_a_path(request: &Object) -> Result<(), RequestError> {
+fn refuse_url(request: &Object) -> Result<(), RequestError> {
     let path = text(request, "path")?.unwrap_or_default();
     match path.starts_with("https://") || path.starts_with("http://") {
         true => Err(RequestError::Wrong {

@@ -12,7 +12,7 @@ use crate::terminal;
 
 /// Directive for a target that would log secrets below this level: rmcp's OAuth client logs
 /// authorization codes and token responses.
-const SECRETIVE: &str = "rmcp::transport::auth=warn";
+const SECRET_TARGET: &str = "rmcp::transport::auth=warn";
 
 /// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,11 +31,11 @@ static FORMAT: OnceLock<Format> = OnceLock::new();
 pub fn init(level: &str, format: Format) {
     let _ = FORMAT.set(format);
     let asked = std::env::var("AGENTGATE_LOG").ok();
-    let asked = asked.map(|asked| capped(&asked, STATIC_MAX_LEVEL));
+    let asked = asked.map(|asked| cap_levels(&asked, STATIC_MAX_LEVEL));
     let filter = asked.and_then(|asked| EnvFilter::try_new(asked).ok());
     let filter = filter.unwrap_or_else(|| EnvFilter::new(level));
     let lines = tracing_subscriber::fmt()
-        .with_env_filter(discreet(filter))
+        .with_env_filter(without_secrets(filter))
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         // The library would report such errors to standard error, too, and panic if that fails
@@ -53,13 +53,13 @@ pub fn init(level: &str, format: Format) {
 
 /// `directives` with levels above `most` lowered to it: those are compiled out, and the library
 /// would print warnings about them.
-fn capped(directives: &str, most: LevelFilter) -> String {
+fn cap_levels(directives: &str, most: LevelFilter) -> String {
     if most == LevelFilter::TRACE {
         return directives.to_owned();
     }
     let is_too_fine =
         |level: &str| level.trim().parse().is_ok_and(|level: LevelFilter| level > most);
-    let capped = directives.split(',').map(|directive| match directive.rsplit_once('=') {
+    let cap_levels = directives.split(',').map(|directive| match directive.rsplit_once('=') {
         Some((target, level)) if is_too_fine(level) => format!("{target}={most}"),
         None if is_too_fine(directive) => most.to_string(),
         // A target without a level enables all levels.
@@ -70,7 +70,7 @@ fn capped(directives: &str, most: LevelFilter) -> String {
         }
         _ => directive.to_owned(),
     });
-    capped.collect::<Vec<_>>().join(",")
+    cap_levels.collect::<Vec<_>>().join(",")
 }
 
 /// Whether every line on standard error is a JSON object.
@@ -111,12 +111,12 @@ fn tell(level: &str, words: &str) {
     let _ = terminal::json_line(std::io::stderr().lock(), &line);
 }
 
-/// `filter` with [`SECRETIVE`] added where it would log more.
-fn discreet(filter: EnvFilter) -> EnvFilter {
+/// `filter` with [`SECRET_TARGET`] added where it would log more.
+fn without_secrets(filter: EnvFilter) -> EnvFilter {
     if filter.max_level_hint().is_some_and(|most| most <= LevelFilter::WARN) {
         return filter;
     }
-    match SECRETIVE.parse() {
+    match SECRET_TARGET.parse() {
         Ok(directive) => filter.add_directive(directive),
         Err(_) => EnvFilter::new("warn"),
     }
@@ -127,17 +127,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_filter_lets_codes_into_the_log() {
+    fn no_filter_logs_authorization_codes() {
         for wish in ["trace", "debug", "info,rmcp=trace", "rmcp::transport::auth=trace"] {
-            let filter = discreet(EnvFilter::new(wish)).to_string();
-            assert!(filter.split(',').any(|part| part == SECRETIVE), "{wish}: {filter}");
+            let filter = without_secrets(EnvFilter::new(wish)).to_string();
+            assert!(filter.split(',').any(|part| part == SECRET_TARGET), "{wish}: {filter}");
             assert!(!filter.contains("rmcp::transport::auth=trace"), "{filter}");
         }
-        assert_eq!(discreet(EnvFilter::new("error")).to_string(), "error");
+        assert_eq!(without_secrets(EnvFilter::new("error")).to_string(), "error");
     }
 
     #[test]
-    fn what_a_release_cannot_show_is_not_asked_for() {
+    fn levels_that_are_compiled_out_are_capped() {
         let debug = LevelFilter::DEBUG;
         for (wish, asked) in [
             ("trace", "debug"),
@@ -146,8 +146,8 @@ mod tests {
             ("agentgate", "agentgate=debug"),
             ("warn,rmcp=off,", "warn,rmcp=off,"),
         ] {
-            assert_eq!(capped(wish, debug), asked);
-            assert_eq!(capped(wish, LevelFilter::TRACE), wish);
+            assert_eq!(cap_levels(wish, debug), asked);
+            assert_eq!(cap_levels(wish, LevelFilter::TRACE), wish);
         }
     }
 }

@@ -97,14 +97,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_a_terminal_obeys_is_shown() {
+    fn control_characters_are_escaped() {
         assert_eq!(shown("a\x1b[31m\r\nb"), "a\\u{1b}[31m\\u{d}\\u{a}b");
         assert_eq!(shown("a\u{202e}b\u{9b}c"), "a\\u{202e}b\\u{9b}c");
         assert_eq!(shown("読み取り"), "読み取り");
     }
 
     #[test]
-    fn json_is_escaped_where_it_has_to_be() {
+    fn json_escapes_only_what_it_must() {
         let value = json!({ "\u{9b}k": "a\u{202e}\"\n読", "n": [1, null] });
         assert_eq!(written(&value), "{\"\\u009bk\":\"a\\u202e\\\"\\n読\",\"n\":[1,null]}");
     }

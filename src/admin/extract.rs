@@ -13,7 +13,7 @@ use utoipa::IntoParams;
 
 use super::Admin;
 use super::error::ApiError;
-use crate::json::{self, NotWanted};
+use crate::json::{self, ObjectError};
 use crate::net::body::hold;
 
 /// Maximum size of a request's body, in bytes; the same as of a policy file.
@@ -68,7 +68,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<Admin>> for Input<T> {
 /// Parses JSON: 400 if it is malformed, 422 if it does not fit `T`.
 pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, ApiError> {
     json::object(text).map_err(|error| match error {
-        NotWanted::Otherwise(error) if error.classify() != Category::Data => {
+        ObjectError::Invalid(error) if error.classify() != Category::Data => {
             ApiError::bad_request("invalid_json", format_args!("the body is not JSON: {error}"))
         }
         error => ApiError::invalid(error),

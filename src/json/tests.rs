@@ -7,7 +7,7 @@ fn refused(text: &[u8]) -> JsonError {
 }
 
 #[test]
-fn numbers_stay_as_written() {
+fn numbers_keep_their_text() {
     for text in ["1", "1.0", "1e0", "-0", "123456789012345678901234567890", "0.10"] {
         assert_eq!(parse(text.as_bytes()).expect("a number").to_string(), text);
     }
@@ -24,7 +24,7 @@ fn duplicate_keys_are_refused_at_any_depth_and_however_spelt() {
 }
 
 #[test]
-fn what_parsers_disagree_on_is_refused() {
+fn texts_that_parsers_disagree_on_are_refused() {
     for text in [
         &b"\xef\xbb\xbf{}"[..],
         b"\"\\ud800\"",

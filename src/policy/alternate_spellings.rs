@@ -32,19 +32,19 @@ impl AlternateSpellings {
         let mut found = Self::default();
         if uri::is_uri(text) {
             found = Self { others: uri::others(text), names: uri::names(text) };
-            if let Some((origin, path)) = uri::cut(text) {
-                found.dotted(&path, origin + &collapsed(&path));
+            if let Some((origin, path)) = uri::split_after_host(text) {
+                found.add_collapsed(&path, origin + &collapsed(&path));
             }
         }
-        found.path(text);
-        found.elsewhere(text);
+        found.add_paths(text);
+        found.add_server_forms(text);
         found.others.extend(coercion::elements(text));
         found.others.extend(coercion::addresses(text));
         // Some readers stop at a NUL.
         found.others.extend(text.split_once('\0').map(|(shown, _)| shown.to_owned()));
-        found.names.extend(shown(text));
+        found.names.extend(visible(text));
         found.names.extend(shell::readings(text));
-        found.names.extend(without_end(text));
+        found.names.extend(without_trailing_dots(text));
         for readings in [&mut found.others, &mut found.names] {
             readings.retain(|reading| reading != text && !reading.is_empty());
             readings.sort_unstable();
@@ -54,20 +54,20 @@ impl AlternateSpellings {
     }
 
     /// Adds what servers on Windows, and servers that build URLs from the text, make of it.
-    fn elsewhere(&mut self, text: &str) {
+    fn add_server_forms(&mut self, text: &str) {
         let bare = text.trim();
         if uri::is_uri(bare) && !is_drive(bare) {
             return;
         }
         for name in uri::as_part(text).into_iter().chain(windows::names(bare)) {
-            self.path(&name);
+            self.add_paths(&name);
             self.names.push(name);
         }
     }
 
     /// Adds the path that file servers make of the text: without surrounding white space and
     /// quotes, without empty and dot segments, with either kind of slash.
-    fn path(&mut self, text: &str) {
+    fn add_paths(&mut self, text: &str) {
         let bare = text.trim();
         let bare = bare.strip_prefix(['"', '\'']).unwrap_or(bare);
         let bare = bare.strip_suffix(['"', '\'']).unwrap_or(bare);
@@ -82,28 +82,29 @@ impl AlternateSpellings {
             return;
         }
         if let Some(below) = relative_path::below_tilde(&below) {
-            self.others.extend(relative_path::above(&collapsed(below.trim_start_matches('/'))));
+            self.others
+                .extend(relative_path::above_home(&collapsed(below.trim_start_matches('/'))));
         }
         let path = collapsed(&below);
-        self.names.extend(short(&path).map(ToOwned::to_owned));
-        self.others.extend(of_process(&path).map(ToOwned::to_owned));
+        self.names.extend(macos_short_name(&path).map(ToOwned::to_owned));
+        self.others.extend(proc_root_target(&path).map(ToOwned::to_owned));
         let path = format!("{drive}{path}");
         let backwards = path.replace('/', "\\");
         // A file may be requested like a folder.
         self.names.extend(path.strip_suffix('/').map(ToOwned::to_owned));
         match (bare.contains('/'), bare.contains('\\')) {
             (true, true) if has_drive => {
-                self.dotted(&below, path);
-                self.dotted(&below, backwards);
+                self.add_collapsed(&below, path);
+                self.add_collapsed(&below, backwards);
             }
             (true, false) if has_drive => {
-                self.dotted(&below, path);
+                self.add_collapsed(&below, path);
                 self.names.push(backwards);
             }
             // On systems without drives, a slash is not a backslash.
-            (true, _) => self.dotted(&below, path),
+            (true, _) => self.add_collapsed(&below, path),
             (false, _) => {
-                self.dotted(&below, backwards);
+                self.add_collapsed(&below, backwards);
                 self.names.push(path);
             }
         }
@@ -111,7 +112,7 @@ impl AlternateSpellings {
 
     /// Adds `collapsed`: as another meaning if `path` has dot segments (symbolic links), else as
     /// another name.
-    fn dotted(&mut self, path: &str, collapsed: String) {
+    fn add_collapsed(&mut self, path: &str, collapsed: String) {
         match path.split('/').any(|name| matches!(name, "." | "..")) {
             true => self.others.push(collapsed),
             false => self.names.push(collapsed),
@@ -137,7 +138,7 @@ fn is_plain(text: &str) -> bool {
 
 /// `text` without invisible characters, and, if it is short, without surrounding white space and
 /// quotes. Keeps case.
-fn shown(text: &str) -> Option<String> {
+fn visible(text: &str) -> Option<String> {
     let seen = (text.len() <= LONGEST_NAME || is_disguised(text)).then(|| seen(text))?;
     let bare = seen.trim_matches(['"', '\'']);
     (bare != text).then(|| bare.to_owned())
@@ -145,7 +146,7 @@ fn shown(text: &str) -> Option<String> {
 
 /// A name without trailing dots, which are optional in host names and dropped from file names by
 /// Windows. `None` for texts with white space, which are no names.
-fn without_end(text: &str) -> Option<String> {
+fn without_trailing_dots(text: &str) -> Option<String> {
     let shown = text.trim();
     let short = shown.trim_end_matches(['.', ' ']);
     let is_name = text.len() <= LONGEST_NAME
@@ -155,14 +156,14 @@ fn without_end(text: &str) -> Option<String> {
 }
 
 /// The shorter of two names of a path on macOS.
-fn short(path: &str) -> Option<&str> {
+fn macos_short_name(path: &str) -> Option<&str> {
     let below =
         ["/private", "/System/Volumes/Data"].into_iter().find_map(|root| path.strip_prefix(root));
     below.filter(|below| below.starts_with('/'))
 }
 
 /// The path that `/proc/<pid>/root/…` of Linux leads to.
-fn of_process(path: &str) -> Option<&str> {
+fn proc_root_target(path: &str) -> Option<&str> {
     let (_, below) = path.strip_prefix("/proc/")?.split_once('/')?;
     below.strip_prefix("root").filter(|below| below.starts_with('/'))
 }
@@ -199,15 +200,23 @@ fn collapsed(path: &str) -> String {
     format!("{start}{}{end}", names.join("/"))
 }
 
-/// Variants of `args`: in the n-th, every text is replaced by its n-th alternate spelling. Other
-/// names count only `with_names`.
+/// Which alternate spellings of a text to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spellings {
+    /// Those with another meaning.
+    Others,
+    /// Other names of the same thing, too.
+    All,
+}
+
+/// Variants of `args`: in the n-th, every text is replaced by its n-th alternate spelling.
 pub(super) fn arguments<'t>(
     args: &[(&'t str, &'t Json)],
-    with_names: bool,
+    spellings: Spellings,
     texts: &Texts<'t>,
 ) -> impl Iterator<Item = Object> {
     let mut readings = Vec::new();
-    args.iter().for_each(|(_, value)| gather(value, with_names, texts, &mut readings));
+    args.iter().for_each(|(_, value)| gather(value, spellings, texts, &mut readings));
     let most = readings.iter().map(Vec::len).max().unwrap_or_default();
     (0..most).map(move |number| {
         let mut next = readings.iter();
@@ -217,22 +226,27 @@ pub(super) fn arguments<'t>(
 
 /// Collects the alternate spellings of every text in a value, in the order in which [`object`]
 /// visits them.
-fn gather<'t>(json: &'t Json, with_names: bool, texts: &Texts<'t>, found: &mut Vec<Vec<String>>) {
+fn gather<'t>(
+    json: &'t Json,
+    spellings: Spellings,
+    texts: &Texts<'t>,
+    found: &mut Vec<Vec<String>>,
+) {
     match json {
         Json::String(text) => found.push(texts.look(text, |read| {
             let others = read.others().iter().map(|other| other.written().to_owned());
             let mut all: Vec<String> = others.collect();
-            if with_names {
+            if spellings == Spellings::All {
                 let names = read.names().iter().map(|name| name.written().to_owned());
                 all.extend(names.chain(read.text.readings_of_whitespace().map(ToOwned::to_owned)));
             }
             all
         })),
         Json::Array(items) => {
-            items.iter().for_each(|item| gather(item, with_names, texts, found));
+            items.iter().for_each(|item| gather(item, spellings, texts, found));
         }
         Json::Object(members) => {
-            members.iter().for_each(|(_, member)| gather(member, with_names, texts, found));
+            members.iter().for_each(|(_, member)| gather(member, spellings, texts, found));
         }
         Json::Null | Json::Bool(_) | Json::Number(_) => {}
     }
@@ -285,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_with_dots_may_be_another() {
+    fn path_with_dot_segments_may_be_another() {
         for (path, read) in [
             ("/./etc//passwd", "/etc/passwd"),
             ("/srv/../etc/passwd", "/etc/passwd"),
@@ -341,11 +355,11 @@ mod tests {
     }
 
     #[test]
-    fn arguments_are_read_in_every_way_at_once() {
+    fn arguments_are_replaced_by_their_alternate_spellings() {
         let read = |args: &str| {
             let args = crate::json::parse(args.as_bytes()).unwrap();
             let members: Vec<_> = args.as_object().unwrap().iter().collect();
-            arguments(&members, false, &Texts::default())
+            arguments(&members, Spellings::Others, &Texts::default())
                 .map(|args| args.canonical())
                 .collect::<Vec<_>>()
         };
@@ -359,7 +373,7 @@ mod tests {
     proptest::proptest! {
         /// The check that skips the search is right.
         #[test]
-        fn a_plain_text_has_no_other_reading(path in "/?([a-cpP.~:@ /-]|private|System|proc|root){0,10}") {
+        fn plain_text_has_no_alternate_spelling(path in "/?([a-cpP.~:@ /-]|private|System|proc|root){0,10}") {
             let found = AlternateSpellings::found(&path);
             let is_found = !found.others.is_empty() || !found.names.is_empty();
             proptest::prop_assert!(!(is_plain(&path) && is_found), "{:?}", found);
@@ -367,7 +381,7 @@ mod tests {
 
         /// Collapsing is idempotent.
         #[test]
-        fn what_is_collapsed_stays(path in "/?[/.ab:]{0,16}") {
+        fn collapsing_is_idempotent(path in "/?[/.ab:]{0,16}") {
             let once = collapsed(&path);
             proptest::prop_assert_eq!(&collapsed(&once), &once);
             proptest::prop_assert!(others(&once).is_empty() || once.contains(".."), "{}", once);

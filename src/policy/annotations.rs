@@ -6,7 +6,7 @@
 //! | not read-only, `destructiveHint: false` | allow |
 //! | destructive, by hint or by default, or no hints at all | ask |
 
-use super::compile::{PolicyFile, Words};
+use super::compile::{PolicyFile, RuleReason};
 use super::diagnostic::Source;
 use crate::action::{Action, Hints};
 use crate::verdict::{Decision, HintsReason};
@@ -62,7 +62,7 @@ pub fn built_in(name: &str) -> Option<PolicyFile> {
     // INVARIANT (built-ins load): a test loads each of them.
     let mut file = PolicyFile::load(source).ok()?;
     if name == "annotations" {
-        file.rules.iter_mut().for_each(|rule| rule.reason = Words::Hints);
+        file.rules.iter_mut().for_each(|rule| rule.reason = RuleReason::Hints);
     }
     Some(file)
 }

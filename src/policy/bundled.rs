@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_file_is_bundled_under_the_name_it_gives_itself() {
+    fn every_file_is_bundled_under_its_own_name() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/policies");
         let mut files = 0;
         for entry in std::fs::read_dir(folder).unwrap() {

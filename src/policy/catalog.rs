@@ -94,7 +94,7 @@ impl PolicyCatalog {
         lookup: Lookup,
         mode: Option<Mode>,
     ) -> Result<(), Diagnostics> {
-        self.own.give_way(Policies::load(names, &lookup, mode)?);
+        self.own.replace_with(Policies::load(names, &lookup, mode)?);
         self.view.store(Arc::new(View { lookup, mode }));
         let loaded = self.loaded.load_full();
         for name in loaded.keys() {
@@ -107,7 +107,7 @@ impl PolicyCatalog {
     fn refresh(&self, name: &str) {
         let Err(found) = self.load(name) else { return };
         if let Some(Loaded { policies, missing: None }) = self.entry(name) {
-            policies.give_way(Policies::missing(name));
+            policies.replace_with(Policies::missing(name));
             self.record_missing(name, &found, policies);
         }
     }
@@ -263,7 +263,7 @@ impl PolicyCatalog {
         let mut loaded = HashMap::clone(&self.loaded.load());
         let policies = match loaded.get(name) {
             Some(entry) => {
-                entry.policies.give_way(policies);
+                entry.policies.replace_with(policies);
                 Arc::clone(&entry.policies)
             }
             None => Arc::new(policies),
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_policy_or_no_name_changes_nothing() {
+    fn invalid_policies_and_names_change_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let catalog = catalog(folder.path());
         assert!(matches!(catalog.put("team", "rules: 1"), Err(CatalogError::Invalid(_))));
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_that_was_missed_is_found_when_it_is_there() {
+    fn missing_policy_is_found_once_it_exists() {
         let folder = tempfile::tempdir().unwrap();
         let catalog = catalog(folder.path());
         assert!(is_missing(&catalog, "late"));
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn who_stays_is_refused_until_there_is_a_policy() {
+    fn agents_of_a_deleted_policy_are_refused_until_it_exists() {
         let folder = tempfile::tempdir().unwrap();
         let catalog = catalog(folder.path());
         let held = catalog.handle("team");
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_takes_the_place_of_the_part_of_the_program_that_decides() {
+    fn file_replaces_a_built_in_policy_in_use() {
         let folder = tempfile::tempdir().unwrap();
         let lookup = Lookup { named: Some(folder.path().to_owned()), own: None };
         let own = Policies::load(&["default".to_owned()], &lookup, None).unwrap();
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn who_holds_a_handle_decides_by_what_it_leads_to_now() {
+    fn handles_return_the_current_policy() {
         let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let catalog = catalog(one.path());
         catalog.put("team", ALLOW).unwrap();

@@ -17,28 +17,30 @@ use super::regexes::MATCHES;
 use crate::json::{Json, Number};
 
 /// The paths below `root` that an expression reads by literal keys and indices.
-pub(super) fn ways(expression: &Expression, root: Root) -> Vec<Box<[Step]>> {
-    let mut ways = Vec::new();
-    collect(expression, root, &mut ways);
-    ways
+pub(super) fn paths(expression: &Expression, root: Root) -> Vec<Box<[Step]>> {
+    let mut paths = Vec::new();
+    collect(expression, root, &mut paths);
+    paths
 }
 
-fn collect(node: &Expression, root: Root, ways: &mut Vec<Box<[Step]>>) {
-    match way_from(node, &|name| (name == root.name()).then(|| (root, Vec::new()))) {
-        Some((_, way)) => ways.push(way.into()),
-        None => children(node).into_iter().for_each(|child| collect(child, root, ways)),
+fn collect(node: &Expression, root: Root, paths: &mut Vec<Box<[Step]>>) {
+    match path_from(node, &|name| (name == root.name()).then(|| (root, Vec::new()))) {
+        Some((_, path)) => paths.push(path.into()),
+        None => children(node).into_iter().for_each(|child| collect(child, root, paths)),
     }
 }
 
 /// The largest parts of an expression that depend on `variable` alone.
-pub(super) fn parts_about(node: &Expression, variable: &str, parts: &mut Vec<Expression>) {
+pub(super) fn parts_depending_on(node: &Expression, variable: &str, parts: &mut Vec<Expression>) {
     let references = node.references();
     if !references.has_variable(variable) {
         return;
     }
     let is_free = |name: &&str| *name != variable && !TYPES.contains(name) && !binds(node, name);
     match references.variables().iter().any(is_free) {
-        true => children(node).into_iter().for_each(|part| parts_about(part, variable, parts)),
+        true => {
+            children(node).into_iter().for_each(|part| parts_depending_on(part, variable, parts))
+        }
         false => parts.push(node.clone()),
     }
 }
@@ -82,14 +84,14 @@ impl Root {
 }
 
 /// A path into the request.
-type Way = (Root, Vec<Step>);
+type RootedPath = (Root, Vec<Step>);
 
 /// Collects the comparisons of an expression, and whether it uses arguments otherwise.
 #[derive(Debug)]
 pub(super) struct Comparisons<'e> {
     regexes: &'e [Arc<Regex>],
     /// The variable of the enclosing comprehension, with the path of its elements.
-    bound: Option<(&'e str, Way)>,
+    bound: Option<(&'e str, RootedPath)>,
     pub(super) found: Vec<Comparison>,
     /// Whether arguments are only compared with literals, or tested for presence. Then another name
     /// of the same text can only add matches for that name.
@@ -117,7 +119,7 @@ impl<'e> Comparisons<'e> {
             }
             Expr::Comprehension(inner) => {
                 let range = match &inner.iter_range.expr {
-                    Expr::Call(guarded) => guarded.args.first().and_then(|range| self.way(range)),
+                    Expr::Call(guarded) => guarded.args.first().and_then(|range| self.path(range)),
                     _ => None,
                 };
                 if let Some((root, mut steps)) = range {
@@ -132,7 +134,7 @@ impl<'e> Comparisons<'e> {
             }
             _ => {}
         }
-        match self.way(node) {
+        match self.path(node) {
             Some((root, _)) => self.is_all &= root != Root::Args,
             None => children(node).into_iter().for_each(|child| self.visit(child)),
         }
@@ -141,11 +143,11 @@ impl<'e> Comparisons<'e> {
     /// Adds a comparison; false if the call is none.
     fn compares(&mut self, id: u64, function: &str, one: &Expression, other: &Expression) -> bool {
         let sides = [(one, other), (other, one)];
-        let known = |(way, value)| Some((self.way(way)?, literal(value)?));
+        let known = |(path, value)| Some((self.path(path)?, literal(value)?));
         let Some(((root, mut steps), value)) = sides.into_iter().find_map(known) else {
             return false;
         };
-        let is_first = self.way(one).is_some();
+        let is_first = self.path(one).is_some();
         let check = match (function, value) {
             (EQUALS | NOT_EQUALS, value) => Check::equals(value),
             (IN, Json::Array(values)) if is_first => Check::any_of(values),
@@ -171,9 +173,9 @@ impl<'e> Comparisons<'e> {
         true
     }
 
-    fn way(&self, node: &Expression) -> Option<Way> {
-        way_from(node, &|name| match &self.bound {
-            Some((bound, way)) if *bound == name => Some(way.clone()),
+    fn path(&self, node: &Expression) -> Option<RootedPath> {
+        path_from(node, &|name| match &self.bound {
+            Some((bound, path)) if *bound == name => Some(path.clone()),
             _ => {
                 let root = Root::ALL.into_iter().find(|root| root.name() == name)?;
                 Some((root, Vec::new()))
@@ -214,7 +216,7 @@ fn literal(node: &Expression) -> Option<Json> {
 }
 
 /// Replaces calls by their known results.
-pub(super) fn settle(node: &mut Expression, known: &[(u64, bool)]) {
+pub(super) fn substitute(node: &mut Expression, known: &[(u64, bool)]) {
     if let (Expr::Call(_), Some((_, answer))) =
         (&node.expr, known.iter().find(|(id, _)| *id == node.id))
     {
@@ -223,23 +225,23 @@ pub(super) fn settle(node: &mut Expression, known: &[(u64, bool)]) {
     }
     match &mut node.expr {
         Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) | Expr::Struct(_) => {}
-        Expr::Select(select) => settle(&mut select.operand, known),
+        Expr::Select(select) => substitute(&mut select.operand, known),
         Expr::Call(call) => {
             let parts = call.target.as_deref_mut().into_iter().chain(&mut call.args);
-            parts.for_each(|part| settle(part, known));
+            parts.for_each(|part| substitute(part, known));
         }
-        Expr::List(list) => list.elements.iter_mut().for_each(|part| settle(part, known)),
+        Expr::List(list) => list.elements.iter_mut().for_each(|part| substitute(part, known)),
         Expr::Map(map) => map.entries.iter_mut().for_each(|entry| {
             if let EntryExpr::MapEntry(entry) = &mut entry.expr {
-                settle(&mut entry.key, known);
-                settle(&mut entry.value, known);
+                substitute(&mut entry.key, known);
+                substitute(&mut entry.value, known);
             }
         }),
         Expr::Comprehension(inner) => {
             let Comprehension { iter_range, accu_init, loop_cond, loop_step, result, .. } =
                 &mut **inner;
             let parts = [iter_range, accu_init, loop_cond, loop_step, result];
-            parts.into_iter().for_each(|part| settle(part, known));
+            parts.into_iter().for_each(|part| substitute(part, known));
         }
     }
 }
@@ -279,7 +281,7 @@ fn children(node: &Expression) -> Vec<&Expression> {
 }
 
 /// `args.a["b"][0]` as a path from what `root` says of its name; `None` for other expressions.
-fn way_from(node: &Expression, root: &dyn Fn(&str) -> Option<Way>) -> Option<Way> {
+fn path_from(node: &Expression, root: &dyn Fn(&str) -> Option<RootedPath>) -> Option<RootedPath> {
     let (before, step) = match &node.expr {
         Expr::Ident(name) => return root(name),
         Expr::Select(select) => (&*select.operand, Step::Key(select.field.as_str().into())),
@@ -296,7 +298,7 @@ fn way_from(node: &Expression, root: &dyn Fn(&str) -> Option<Way>) -> Option<Way
         }
         _ => return None,
     };
-    let (root, mut steps) = way_from(before, root)?;
+    let (root, mut steps) = path_from(before, root)?;
     steps.push(step);
     Some((root, steps))
 }
@@ -309,7 +311,7 @@ mod tests {
 
     /// Otherwise one result would replace several nodes.
     #[test]
-    fn every_call_is_a_node_of_its_own() {
+    fn nodes_of_calls_have_unique_ids() {
         fn calls(node: &Expression, ids: &mut Vec<u64>) {
             if matches!(node.expr, Expr::Call(_)) {
                 ids.push(node.id);

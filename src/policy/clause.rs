@@ -84,12 +84,12 @@ impl Clause {
     ) {
         for key in &mut self.keys {
             match key {
-                Key::Body(Matcher { steps, spelt, .. }) => {
-                    visit(std::slice::from_ref(steps), spelt)
+                Key::Body(Matcher { steps, other_spellings, .. }) => {
+                    visit(std::slice::from_ref(steps), other_spellings)
                 }
                 Key::When(condition) if !condition.members.is_empty() => {
-                    let Condition { members, spelt, .. } = Arc::make_mut(condition);
-                    visit(members, spelt);
+                    let Condition { members, other_spellings, .. } = Arc::make_mut(condition);
+                    visit(members, other_spellings);
                 }
                 Key::Any(clauses) => {
                     clauses.iter_mut().for_each(|clause| clause.visit_bodies(visit));
@@ -126,16 +126,20 @@ impl Key {
                 let call = action.target.call();
                 call.is_some_and(|call| in_force(*hint, call.hints()) == *wanted).into()
             }
-            Self::Args(matcher) => {
-                or_no(action.target.args(), |args| match is_loose_uri(matcher, action, args) {
+            Self::Args(matcher) => or_false(action.target.args(), |args| {
+                match is_ambiguous_uri(matcher, action, args) {
                     true => Ternary::Unknown,
                     false => matcher.judge_object(args, texts),
-                })
+                }
+            }),
+            Self::Body(matcher) => {
+                or_false(action.target.http(), |http| body(matcher, http, texts))
             }
-            Self::Body(matcher) => or_no(action.target.http(), |http| body(matcher, http, texts)),
-            Self::Query(matcher) => or_no(action.target.http(), |http| query(matcher, http, texts)),
+            Self::Query(matcher) => {
+                or_false(action.target.http(), |http| query(matcher, http, texts))
+            }
             Self::Header(matcher) => {
-                or_no(action.target.http(), |http| matcher.judge_pairs(&http.headers, texts))
+                or_false(action.target.http(), |http| matcher.judge_pairs(&http.headers, texts))
             }
             Self::Any(clauses) => {
                 let mut truth = Ternary::False;
@@ -153,7 +157,7 @@ impl Key {
     }
 
     /// The paths into bodies that the key reads.
-    pub(super) fn ways_into_bodies(&self) -> &[Box<[Step]>] {
+    pub(super) fn body_paths(&self) -> &[Box<[Step]>] {
         match self {
             Self::Body(matcher) => std::slice::from_ref(&matcher.steps),
             Self::When(condition) => &condition.members,
@@ -235,12 +239,12 @@ fn any(globs: &[Glob], name: &str) -> bool {
 }
 
 /// False if there is nothing to judge.
-fn or_no<T>(has: Option<T>, judge: impl FnOnce(T) -> Ternary) -> Ternary {
+fn or_false<T>(has: Option<T>, judge: impl FnOnce(T) -> Ternary) -> Ternary {
     has.map_or(Ternary::False, judge)
 }
 
 /// Whether the matcher reads the URI of a resource that servers may normalize to another one.
-fn is_loose_uri(matcher: &Matcher, action: &Action, args: &Object) -> bool {
+fn is_ambiguous_uri(matcher: &Matcher, action: &Action, args: &Object) -> bool {
     let uri = || args.get("uri").and_then(Json::as_str);
     matcher.begins_with("uri")
         && action.target.method().starts_with("resources/")
@@ -278,7 +282,7 @@ fn query<'t>(matcher: &Matcher, http: &'t HttpRequest, texts: &Texts<'t>) -> Ter
             Provider::Microsoft => {
                 name.trim_start_matches('$').eq_ignore_ascii_case(key.trim_start_matches('$'))
             }
-            Provider::Google => without_humps(name).eq(without_humps(key)),
+            Provider::Google => normalized_letters(name).eq(normalized_letters(key)),
             _ => name == key,
         }
     };
@@ -300,7 +304,7 @@ fn query<'t>(matcher: &Matcher, http: &'t HttpRequest, texts: &Texts<'t>) -> Ter
 }
 
 /// The letters of `sendUpdates` and `send_updates`, in lower case.
-fn without_humps(name: &str) -> impl Iterator<Item = u8> {
+fn normalized_letters(name: &str) -> impl Iterator<Item = u8> {
     name.bytes().filter(|byte| *byte != b'_').map(|byte| byte.to_ascii_lowercase())
 }
 
@@ -314,7 +318,9 @@ fn body<'t>(matcher: &Matcher, http: &'t HttpRequest, texts: &Texts<'t>) -> Tern
     match &http.body {
         Body::Empty => matcher.judge_missing(),
         // Some server may take another member for this one.
-        Body::Json(json) if has_lookalike(json, &matcher.steps, &matcher.spelt) => Ternary::Unknown,
+        Body::Json(json) if has_lookalike(json, &matcher.steps, &matcher.other_spellings) => {
+            Ternary::Unknown
+        }
         Body::Json(json) => matcher.judge_value(json, texts),
         // There is a body, but paths cannot be resolved in it.
         Body::Text(_) | Body::Opaque => Ternary::Unknown,

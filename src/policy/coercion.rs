@@ -219,7 +219,7 @@ mod tests {
     use crate::json::parse;
 
     #[test]
-    fn lax_readers_take_one_type_for_another() {
+    fn lax_servers_convert_types() {
         let may = |value: &str, wanted: &str| {
             let json = |text: &str| parse(text.as_bytes()).unwrap();
             may_become(&json(value), &json(wanted))
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mail_goes_to_each_address() {
+    fn address_lists_are_split() {
         for (text, found) in [
             ("a@x.org, b@y.org", &["a@x.org", "b@y.org"][..]),
             ("A <a@x.org>;b@y.org;", &["a@x.org", "b@y.org"]),
@@ -330,7 +330,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn a_number_is_found_in_a_text_and_no_other_is(
+        fn numbers_are_found_in_texts(
             number in proptest::num::i32::ANY,
             other in proptest::num::i32::ANY,
             text in "\\PC{0,12}",

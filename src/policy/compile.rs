@@ -13,7 +13,6 @@ use super::fields::{At, Reader};
 use super::glob::{Glob, GlobError, PathGlob};
 use super::hours::Hours;
 use super::matcher::Matcher;
-use super::yaml::Node;
 use crate::action::{McpRequest, Provider};
 use crate::verdict::{Decision, Reason};
 
@@ -27,7 +26,7 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 pub(crate) const HTTP_METHODS: &[&str] =
     &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "QUERY"];
 
-/// Words that YAML 1.1 reads as booleans, and YAML 1.2 as text.
+/// RuleReason that YAML 1.1 reads as booleans, and YAML 1.2 as text.
 const TRUTH_WORDS: [&str; 6] = ["yes", "no", "on", "off", "y", "n"];
 
 /// A compiled policy file.
@@ -58,15 +57,15 @@ pub(crate) struct Rule {
     pub(crate) origin: Arc<str>,
     pub(crate) span: Span,
     pub(crate) effect: Decision,
-    pub(crate) reason: Words,
+    pub(crate) reason: RuleReason,
     pub(crate) suggestion: Option<Arc<str>>,
     pub(crate) clause: Clause,
 }
 
 /// The reason of a rule's decisions.
 #[derive(Debug, Clone)]
-pub(crate) enum Words {
-    Said(Reason),
+pub(crate) enum RuleReason {
+    Fixed(Reason),
     /// By the tool's hints.
     Hints,
 }
@@ -211,7 +210,7 @@ impl Reader<'_> {
             origin: Arc::clone(&self.source().origin),
             span: document.span,
             effect: document.effect,
-            reason: Words::Said(reason),
+            reason: RuleReason::Fixed(reason),
             suggestion: document.suggestion.as_deref().map(Arc::from),
             clause: clause?,
         })
@@ -258,8 +257,12 @@ impl Reader<'_> {
         for (path, node) in &document.body {
             keys.extend(Matcher::compile(self, path, node).map(Key::Body));
         }
-        keys.extend(self.named(&document.query, false).into_iter().map(Key::Query));
-        keys.extend(self.named(&document.headers, true).into_iter().map(Key::Header));
+        for (name, node) in &document.query {
+            keys.extend(Matcher::parameter(self, name, node).map(Key::Query));
+        }
+        for (name, node) in &document.headers {
+            keys.extend(Matcher::header(self, name, node).map(Key::Header));
+        }
         keys.extend(document.when.as_ref().and_then(|when| self.when(when)));
         for clause in &document.all {
             self.gather(clause, keys);
@@ -287,12 +290,6 @@ impl Reader<'_> {
             }
         }
         (!globs.is_empty()).then(|| globs.into())
-    }
-
-    fn named(&mut self, matchers: &[(At<String>, Node)], lower_case: bool) -> Vec<Matcher> {
-        let compile =
-            |(name, node): &(At<String>, Node)| Matcher::named(self, name, node, lower_case);
-        matchers.iter().filter_map(compile).collect()
     }
 
     fn when(&mut self, when: &At<String>) -> Option<Key> {

@@ -3,7 +3,7 @@
 //! The interpreter has no cost limit, so expressions are restricted: comprehensions do not nest,
 //! and fail if they range over more than [`MAX_ELEMENTS`].
 
-mod doubts;
+mod uncertainty;
 mod values;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -55,13 +55,13 @@ pub(crate) struct Condition {
     /// The paths into bodies that it reads.
     pub(super) members: Vec<Box<[Step]>>,
     /// Other spellings of their keys that rules read; they are not lookalikes.
-    pub(super) spelt: Box<[Box<str>]>,
+    pub(super) other_spellings: Box<[Box<str>]>,
     /// Its comparisons of arguments and body members with literals.
     comparisons: Vec<Comparison>,
     /// Whether it uses arguments in such comparisons only.
     only_compares: bool,
     /// The parts of it that depend on the method alone.
-    about_method: Vec<Expression>,
+    method_parts: Vec<Expression>,
 }
 
 /// Why a condition has no result.
@@ -208,45 +208,45 @@ impl Condition {
                 None => return Err(unknown("variable", variable, &names)),
             }
         }
-        let arguments = cel_analysis::ways(&expression, Root::Args);
-        let mut about_method = Vec::new();
-        cel_analysis::parts_about(&expression, METHOD, &mut about_method);
+        let arguments = cel_analysis::paths(&expression, Root::Args);
+        let mut method_parts = Vec::new();
+        cel_analysis::parts_depending_on(&expression, METHOD, &mut method_parts);
         let Comparisons { found: comparisons, is_all: only_compares, .. } =
             Comparisons::of(&expression, &regexes);
         let of_bodies = comparisons.iter().filter(|comparison| comparison.root == Root::Body);
-        let mut members = cel_analysis::ways(&expression, Root::Body);
+        let mut members = cel_analysis::paths(&expression, Root::Body);
         members.extend(of_bodies.map(|comparison| comparison.steps.clone()));
-        let (variables, spelt) = (variables.into(), Box::default());
+        let (variables, other_spellings) = (variables.into(), Box::default());
         Ok(Self {
             expression,
             regexes,
             variables,
             arguments,
             members,
-            spelt,
+            other_spellings,
             comparisons,
             only_compares,
-            about_method,
+            method_parts,
         })
     }
 
     /// Whether the parts that depend on the method alone give another result for `method` than for
     /// `tools/call`.
-    pub(super) fn singles_out(&self, method: &str) -> bool {
+    pub(super) fn distinguishes(&self, method: &str) -> bool {
         let value = |part: &Expression, method: &str| {
             let mut scope = ROOT.new_inner_scope();
             scope.add_variable_from_value(METHOD, text(method));
             scope.resolve(part).ok()
         };
         let differs = |part: &Expression| value(part, method) != value(part, McpRequest::CALL);
-        let any = || self.about_method.iter().any(differs);
+        let any = || self.method_parts.iter().any(differs);
         catch_unwind(AssertUnwindSafe(any)).unwrap_or(true)
     }
 
     /// The string literals in the parts that depend on the method alone.
-    pub(super) fn methods_written(&self) -> Vec<String> {
+    pub(super) fn method_literals(&self) -> Vec<String> {
         let mut texts = Vec::new();
-        self.about_method.iter().for_each(|part| cel_analysis::texts(part, &mut texts));
+        self.method_parts.iter().for_each(|part| cel_analysis::texts(part, &mut texts));
         texts
     }
 
@@ -287,10 +287,10 @@ impl Condition {
         texts: &Texts<'t>,
     ) -> Result<Ternary, Failure> {
         let holds = self.holds(action, intent)?;
-        let is_in_doubt = self.hangs_on_keys(action, intent, holds)
-            || self.hangs_on_doubts(action, intent, holds, texts)
-            || self.hangs_on_spelling(action, intent, holds, texts);
-        Ok(if is_in_doubt { Ternary::Unknown } else { holds.into() })
+        let is_uncertain = self.changes_with_lookalikes(action, intent, holds)
+            || self.changes_with_comparisons(action, intent, holds, texts)
+            || self.changes_with_spellings(action, intent, holds, texts);
+        Ok(if is_uncertain { Ternary::Unknown } else { holds.into() })
     }
 
     fn evaluate(
@@ -363,7 +363,7 @@ fn skip_string(rest: &mut Chars<'_>, quote: char, raw: bool) -> Result<(), Strin
 }
 
 /// Parser messages caused by operators of other languages, with advice.
-const OTHER_WORDS: [(&str, &str); 3] = [
+const FOREIGN_OPERATORS: [(&str, &str); 3] = [
     ("mismatched input 'and'", "; write `&&`"),
     ("mismatched input 'or'", "; write `||`"),
     ("mismatched input 'is'", "; write `==`"),
@@ -376,7 +376,7 @@ fn parse(text: &str) -> Result<Expression, String> {
         Ok(Err(_)) if assigns(text) => Err("one `=`; `==` compares".to_owned()),
         Ok(Err(errors)) => Err(match errors.errors.first() {
             Some(error) => {
-                let advice = OTHER_WORDS.iter().find(|(word, _)| error.msg.contains(word));
+                let advice = FOREIGN_OPERATORS.iter().find(|(word, _)| error.msg.contains(word));
                 let advice = advice.map(|(_, advice)| *advice).unwrap_or_default();
                 format!("{} (at character {}){advice}", error.msg.trim(), error.pos.1)
             }

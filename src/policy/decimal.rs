@@ -44,7 +44,7 @@ impl<'n> Decimal<'n> {
         })
     }
 
-    fn is_whole(&self) -> bool {
+    fn has_plain_authority(&self) -> bool {
         i64::try_from(self.digits().count()).is_ok_and(|digits| digits <= self.magnitude)
             || self.is_zero()
     }
@@ -104,7 +104,9 @@ pub(crate) fn compare_as_read(one: &str, other: &str) -> Option<Ordering> {
 pub(crate) fn rounds_to(fraction: &str, whole: &str) -> bool {
     let (Some(a), Some(b)) = (Decimal::new(fraction), Decimal::new(whole)) else { return false };
     let float = |text: &str| text.parse::<f64>().unwrap_or(f64::NAN);
-    !a.is_whole() && b.is_whole() && (float(fraction) - float(whole)).abs() <= 1.0
+    !a.has_plain_authority()
+        && b.has_plain_authority()
+        && (float(fraction) - float(whole)).abs() <= 1.0
 }
 
 #[cfg(test)]
@@ -140,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_floats_say_too_is_certain() {
+    fn comparison_is_certain_only_if_floats_agree() {
         use Ordering::{Equal, Greater, Less};
         for (one, other, expected) in [
             ("9007199254740993", "9007199254740992", None),

@@ -341,7 +341,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shows_the_place_the_line_and_a_caret() {
+    fn shows_place_line_and_caret() {
         let source = Source::new("p.yaml", "name: x\nrules:\n  - tol: push\n");
         let span = Span { line: 3, column: 5, length: 3 };
         let finding = source
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_in_a_short_word_is_understood() {
+    fn typo_in_a_short_word_is_recognized() {
         for (word, meant) in [("gti", Some("git")), ("xyz", None), ("gits", Some("git"))] {
             assert_eq!(nearest(word, ["git", "sqlite"]), meant, "{word}");
         }

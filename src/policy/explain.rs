@@ -67,7 +67,7 @@ impl Policy {
         let reading = self.strictest_reading(action, intent);
         let intent = reading.as_ref().map_or(intent, intent::of);
         let action = reading.as_ref().unwrap_or(action);
-        let (_, rules) = self.judged_by(action, intent);
+        let (_, rules) = self.judge_with_rules(action, intent);
         let texts = Texts::default();
         let subject = Subject { action, intent, texts: &texts };
         let open = rules.filter(|rules| rules.closed(subject).is_none());
@@ -104,7 +104,7 @@ fn near_miss(rule: &Rule, subject: Subject<'_>) -> Option<NearMiss> {
         Ok(Ternary::Unknown) => rule.effect == Decision::Allow,
     });
     let key = failing.next()?;
-    if failing.next().is_some() || is_another_thing(key) {
+    if failing.next().is_some() || is_other_target(key) {
         return None;
     }
     Some(NearMiss {
@@ -117,7 +117,7 @@ fn near_miss(rule: &Rule, subject: Subject<'_>) -> Option<NearMiss> {
     })
 }
 
-fn is_another_thing(key: &Key) -> bool {
+fn is_other_target(key: &Key) -> bool {
     matches!(key, Key::Tool(_) | Key::Server(_) | Key::Provider(_) | Key::Resource(_))
 }
 

@@ -266,7 +266,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_of_other_languages_are_understood() {
+    fn words_of_other_products_are_recognized() {
         let known = ["effect", "resource", "default_effect", "default_reason", "observe"];
         for (word, ours) in [
             ("action", Some("effect")),

@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_told_from_a_number() {
+    fn addresses_are_distinguished_from_numbers() {
         for (text, expected) in [
             ("127.65535", Some("127.0.255.255")),
             ("1.2", None),
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_may_lack_its_scheme() {
+    fn urls_may_lack_a_scheme() {
         for (text, rest) in [
             ("Evil.example/x", "evil.example/x"),
             ("//evil.example", "evil.example/"),
@@ -291,7 +291,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn a_host_is_itself_however_it_is_written(number: u32) {
+        fn notations_of_a_host_are_equivalent(number: u32) {
             let address = Ipv4Addr::from(number).to_string();
             for written in [number.to_string(), format!("{number:#x}"), format!("{address}.")] {
                 proptest::prop_assert!(may_be(&written, &address), "{}", written);

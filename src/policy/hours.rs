@@ -102,7 +102,7 @@ mod tests {
     const WEEKDAYS: [bool; 7] = [true, true, true, true, true, false, false];
 
     #[test]
-    fn an_office_day_in_its_own_zone() {
+    fn office_hours_in_a_time_zone() {
         let office = hours("09:00", "18:00", WEEKDAYS, "Asia/Tokyo");
         for (at, inside) in [
             ("2026-11-20T00:00:00Z", true),  // Friday 09:00
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_night_belongs_to_the_day_it_starts_on() {
+    fn hours_across_midnight_belong_to_the_day_they_start_on() {
         let mut friday = [false; 7];
         friday[4] = true;
         let night = hours("22:00", "06:00", friday, "UTC");

@@ -43,7 +43,7 @@ impl PolicyFile {
         };
         for (number, rule) in self.rules.iter().enumerate() {
             let earlier = self.rules.get(..number).unwrap_or_default();
-            match of_two_kinds(rule).or_else(|| taken_by(rule, earlier)) {
+            match mixes_kinds(rule).or_else(|| shadowed_by(rule, earlier)) {
                 Some(message) => self.warn(&mut found, rule, message),
                 None => reachable_allow |= rule.effect == Decision::Allow,
             }
@@ -162,7 +162,7 @@ impl PolicyFile {
 
 /// A warning for a rule that can never match because some of its keys require MCP requests and
 /// others REST requests.
-fn of_two_kinds(rule: &Rule) -> Option<String> {
+fn mixes_kinds(rule: &Rule) -> Option<String> {
     let both = |case: &Vec<Key>| {
         let of = |wanted: Kind| case.iter().find(|key| kind(key) == Some(wanted)).map(Key::name);
         of(Kind::Mcp).zip(of(Kind::Rest))
@@ -193,41 +193,43 @@ fn kind(key: &Key) -> Option<Kind> {
 }
 
 /// A warning for a rule that can never match because earlier rules match first.
-fn taken_by(rule: &Rule, earlier: &[Rule]) -> Option<String> {
+fn shadowed_by(rule: &Rule, earlier: &[Rule]) -> Option<String> {
     let cases = cases(&rule.clause);
     if cases.is_empty() {
         return None;
     }
-    let mut takers: Vec<&Rule> = Vec::new();
+    let mut shadowing: Vec<&Rule> = Vec::new();
     for case in &cases {
-        let taker = earlier.iter().find(|taker| takes(taker, rule, case))?;
-        if !takers.iter().any(|known| std::ptr::eq(*known, taker)) {
-            takers.push(taker);
+        let other = earlier.iter().find(|other| shadows(other, rule, case))?;
+        if !shadowing.iter().any(|known| std::ptr::eq(*known, other)) {
+            shadowing.push(other);
         }
     }
-    let places: Vec<String> =
-        takers.iter().map(|taker| format!("`{}` on line {}", taker.id, taker.span.line)).collect();
+    let places: Vec<String> = shadowing
+        .iter()
+        .map(|other| format!("`{}` on line {}", other.id, other.span.line))
+        .collect();
     let places = places.join(" and ");
-    let verb = if takers.len() == 1 { "takes" } else { "take" };
-    let loosens = takers.iter().any(|taker| taker.effect == Decision::Allow);
-    Some(match takers.as_slice() {
+    let verb = if shadowing.len() == 1 { "takes" } else { "take" };
+    let loosens = shadowing.iter().any(|other| other.effect == Decision::Allow);
+    Some(match shadowing.as_slice() {
         [one] if same(&one.clause, &rule.clause) && one.effect == rule.effect => {
             format!("this rule repeats {places}")
         }
         _ if loosens && rule.effect != Decision::Allow => format!(
             "this rule never gets to {}: {places} already {} all that it would match",
             rule.effect.as_str(),
-            if takers.len() == 1 { "allows" } else { "decide" },
+            if shadowing.len() == 1 { "allows" } else { "decide" },
         ),
         _ => format!("this rule can never match: {places} {verb} all that it would"),
     })
 }
 
-/// Whether `taker` matches whenever `rule` does in this case.
-fn takes(taker: &Rule, rule: &Rule, case: &[Key]) -> bool {
+/// Whether `other` matches whenever `rule` does in this case.
+fn shadows(other: &Rule, rule: &Rule, case: &[Key]) -> bool {
     // Unknown counts as a match for deny rules, but not for allow rules.
-    let judges_alike = taker.effect != Decision::Allow || rule.effect == Decision::Allow;
-    covers(&taker.clause, case, judges_alike)
+    let judges_alike = other.effect != Decision::Allow || rule.effect == Decision::Allow;
+    covers(&other.clause, case, judges_alike)
 }
 
 fn covers(wide: &Clause, case: &[Key], judges_alike: bool) -> bool {

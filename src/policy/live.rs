@@ -41,7 +41,7 @@ struct Watched {
     /// A changed text that was read once.
     pending: Option<String>,
     /// The last error logged, so that it is not repeated.
-    complaint: Option<String>,
+    logged: Option<String>,
 }
 
 impl Policies {
@@ -81,7 +81,7 @@ impl Policies {
     }
 
     /// Replaces these policies by `other`, also for existing handles.
-    pub(super) fn give_way(&self, other: Self) {
+    pub(super) fn replace_with(&self, other: Self) {
         let Self { current, followed } = other;
         let mut present = self.lock();
         *present = followed.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -101,7 +101,7 @@ impl Policies {
     /// Whether the policies in use were those of their files when last read.
     #[must_use]
     pub fn is_as_written(&self) -> bool {
-        self.lock().files.iter().all(|file| file.complaint.is_none())
+        self.lock().files.iter().all(|file| file.logged.is_none())
     }
 
     /// A handle that always returns the current policy.
@@ -141,7 +141,7 @@ impl Policies {
                 let place = Found::File(file.to_owned());
                 match place.load() {
                     Ok(loaded) => *watched = Watched::new(place, loaded),
-                    Err(found) => watched.complain(found.to_string()),
+                    Err(found) => watched.log_error(found.to_string()),
                 }
                 changed = true;
             }
@@ -177,7 +177,7 @@ impl Watched {
             Found::Built(_) => None,
             Found::File(path) => Some(path),
         };
-        Self { path, file: Arc::new(file), pending: None, complaint: None }
+        Self { path, file: Arc::new(file), pending: None, logged: None }
     }
 
     /// Whether another version is in use now.
@@ -187,12 +187,12 @@ impl Watched {
             Ok(text) => text,
             Err(finding) => {
                 self.pending = None;
-                self.complain(finding.to_string());
+                self.log_error(finding.to_string());
                 return false;
             }
         };
         if *text == *self.file.source.text {
-            if self.complaint.take().is_some() {
+            if self.logged.take().is_some() {
                 tracing::info!(file = self.file.origin(), "the policy file is unchanged");
             }
             self.pending = None;
@@ -206,22 +206,22 @@ impl Watched {
             Ok(file) => {
                 tracing::info!(file = file.origin(), "a changed policy is in force");
                 self.file = Arc::new(file);
-                (self.pending, self.complaint) = (None, None);
+                (self.pending, self.logged) = (None, None);
                 true
             }
             Err(found) => {
-                self.complain(found.to_string());
+                self.log_error(found.to_string());
                 false
             }
         }
     }
 
-    fn complain(&mut self, complaint: String) {
-        if self.complaint.as_ref() != Some(&complaint) {
+    fn log_error(&mut self, error: String) {
+        if self.logged.as_ref() != Some(&error) {
             tracing::error!(
-                "the changed policy is not used; the last good one stays in force:\n{complaint}"
+                "the changed policy is not used; the last good one stays in force:\n{error}"
             );
-            self.complaint = Some(complaint);
+            self.logged = Some(error);
         }
     }
 }
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_taken_when_two_reads_agree_and_a_bad_one_never() {
+    fn change_is_used_once_two_reads_agree_unless_invalid() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("p.yaml");
         fs::write(&path, "name: first\n").unwrap();
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn all_mistakes_of_all_files_come_at_once() {
+    fn errors_of_all_files_are_reported_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| {
             let path = folder.path().join(name);

@@ -26,14 +26,14 @@ use crate::verdict::Decision;
 /// Keys of arguments that rules read, by the [`hash`] of their folded form, sorted. Hashes may
 /// collide, so every hit is compared afterwards.
 #[derive(Debug, Default)]
-pub(super) struct Words(Box<[(u64, Vec<Box<str>>)]>);
+pub(super) struct ArgumentKeys(Box<[(u64, Vec<Box<str>>)]>);
 
-impl Words {
+impl ArgumentKeys {
     pub(super) fn of(rules: &[Rule]) -> Self {
         let mut words: BTreeMap<u64, Vec<Box<str>>> = BTreeMap::new();
         for rule in rules {
             rule.clause.visit(&mut |key| {
-                for word in looked_at(key).flat_map(keys) {
+                for word in argument_paths(key).flat_map(keys) {
                     words.entry(hash(word)).or_default().push(word.into());
                 }
             });
@@ -45,9 +45,10 @@ impl Words {
     fn is_near(&self, key: &str) -> bool {
         let hash = hash(key);
         let found = self.0.binary_search_by_key(&hash, |(hash, _)| *hash);
-        let spelt = found.ok().and_then(|at| self.0.get(at));
-        let is_other = |(_, spelt): &(_, Vec<Box<str>>)| spelt.iter().all(|word| **word != *key);
-        spelt.map_or(key == PROTOTYPE, is_other)
+        let spellings = found.ok().and_then(|at| self.0.get(at));
+        let is_other =
+            |(_, spellings): &(_, Vec<Box<str>>)| spellings.iter().all(|word| **word != *key);
+        spellings.map_or(key == PROTOTYPE, is_other)
     }
 
     /// Whether any key of `object` is, at any depth.
@@ -67,17 +68,17 @@ impl Words {
 
 /// Globs of tools whose match keeps a call from being allowed.
 #[derive(Debug, Default)]
-pub(super) struct Guards {
+pub(super) struct RestrictedTools {
     globs: Vec<Glob>,
     /// Globs that folding changes, each with its folded form.
     folded: Vec<(Glob, Glob)>,
 }
 
-impl Guards {
+impl RestrictedTools {
     pub(super) fn of(rules: &[Rule]) -> Self {
         let mut globs = Vec::new();
         for rule in rules {
-            guarded(&rule.clause, rule.effect != Decision::Allow, &mut globs);
+            collect_restricted(&rule.clause, rule.effect != Decision::Allow, &mut globs);
         }
         let folded = globs.iter().filter_map(|glob| {
             let text = fold(glob.as_str());
@@ -117,7 +118,7 @@ impl Policy {
     #[must_use]
     pub fn lookalike<'a>(&'a self, tool: &'a str) -> Option<Lookalike<'a>> {
         self.sets().find_map(|(rules, observed)| {
-            let meant = rules.guards.lookalike(tool)?;
+            let meant = rules.restricted_tools.lookalike(tool)?;
             Some(Lookalike { sent: tool, meant, observed })
         })
     }
@@ -161,8 +162,8 @@ impl RuleSet {
         arguments: &'a Object,
         declares: impl Fn(&str) -> bool,
     ) -> Option<(&'a str, &'a str)> {
-        let words = &self.words;
-        if words.0.is_empty() || !words.is_near_any(arguments) {
+        let known = &self.argument_keys;
+        if known.0.is_empty() || !known.is_near_any(arguments) {
             return None;
         }
         let texts = Texts::default();
@@ -174,9 +175,9 @@ impl RuleSet {
             .filter(|rule| evaluate_partially(&rule.clause, subject) != Ternary::False)
         {
             rule.clause.visit(&mut |key| {
-                let near = |key: &str| words.is_near(key) && !declares(key);
-                let look = |steps| on_the_way(arguments, steps, words, near);
-                found = found.or_else(|| looked_at(key).find_map(look));
+                let near = |key: &str| known.is_near(key) && !declares(key);
+                let look = |steps| lookalike_on_path(arguments, steps, known, near);
+                found = found.or_else(|| argument_paths(key).find_map(look));
             });
         }
         found
@@ -184,7 +185,7 @@ impl RuleSet {
 }
 
 /// The paths into arguments that a key of a rule reads.
-fn looked_at(key: &Key) -> impl Iterator<Item = &[Step]> {
+fn argument_paths(key: &Key) -> impl Iterator<Item = &[Step]> {
     let (one, more) = match key {
         Key::Args(matcher) => (Some(&*matcher.steps), &[][..]),
         Key::When(condition) => (None, condition.arguments.as_slice()),
@@ -193,69 +194,77 @@ fn looked_at(key: &Key) -> impl Iterator<Item = &[Step]> {
     one.into_iter().chain(more.iter().map(|steps| &**steps))
 }
 
-/// Collects tool globs whose match keeps a call from being allowed; `guards` if a match of `clause`
+/// Collects tool globs whose match keeps a call from being allowed; `restricts` if a match of `clause`
 /// does so.
-fn guarded<'c>(clause: &'c Clause, guards: bool, globs: &mut Vec<&'c Glob>) {
+fn collect_restricted<'c>(clause: &'c Clause, restricts: bool, globs: &mut Vec<&'c Glob>) {
     for key in &clause.keys {
         match key {
-            Key::Tool(alternatives) if guards => globs.extend(alternatives),
-            Key::Any(clauses) => clauses.iter().for_each(|clause| guarded(clause, guards, globs)),
-            Key::Not(clause) => guarded(clause, !guards, globs),
+            Key::Tool(alternatives) if restricts => globs.extend(alternatives),
+            Key::Any(clauses) => {
+                clauses.iter().for_each(|clause| collect_restricted(clause, restricts, globs))
+            }
+            Key::Not(clause) => collect_restricted(clause, !restricts, globs),
             _ => {}
         }
     }
 }
 
 /// The first lookalike (by `near`) of a key on the path `steps`, with that key.
-fn on_the_way<'j>(
+fn lookalike_on_path<'j>(
     object: &'j Object,
     steps: &'j [Step],
-    words: &Words,
+    known: &ArgumentKeys,
     near: impl Fn(&str) -> bool,
 ) -> Option<(&'j str, &'j str)> {
     let (Step::Key(meant), rest) = steps.split_first()? else { return None };
     let mut sent = object.iter().map(|(key, _)| key);
     match sent.find(|key| near(key) && (is_alike(key, meant) || *key == PROTOTYPE)) {
         Some(sent) => Some((sent, meant)),
-        None => further(object.get(meant)?, rest, words),
+        None => lookalike_in_value(object.get(meant)?, rest, known),
     }
 }
 
-fn further<'j>(value: &'j Json, steps: &'j [Step], words: &Words) -> Option<(&'j str, &'j str)> {
+fn lookalike_in_value<'j>(
+    value: &'j Json,
+    steps: &'j [Step],
+    known: &ArgumentKeys,
+) -> Option<(&'j str, &'j str)> {
     let (step, rest) = steps.split_first()?;
     match (step, value) {
         (Step::Key(_), Json::Object(object)) => {
-            on_the_way(object, steps, words, |key| words.is_near(key))
+            lookalike_on_path(object, steps, known, |key| known.is_near(key))
         }
-        (Step::Index(index), Json::Array(items)) => further(items.get(*index)?, rest, words),
+        (Step::Index(index), Json::Array(items)) => {
+            lookalike_in_value(items.get(*index)?, rest, known)
+        }
         (Step::Any | Step::All, Json::Array(items)) => {
-            items.iter().find_map(|item| further(item, rest, words))
+            items.iter().find_map(|item| lookalike_in_value(item, rest, known))
         }
         _ => None,
     }
 }
 
 /// Whether `value` has, on the path `steps`, a member that may be taken for the one on the path and
-/// is not among the spellings `spelt`.
-pub(super) fn has_lookalike(value: &Json, steps: &[Step], spelt: &[Box<str>]) -> bool {
+/// is not among the spellings `spellings`.
+pub(super) fn has_lookalike(value: &Json, steps: &[Step], spellings: &[Box<str>]) -> bool {
     let Some((step, rest)) = steps.split_first() else { return false };
     match (step, value) {
         (Step::Key(meant), Json::Object(object)) => {
-            object.iter().any(|(key, _)| is_lookalike(key, meant, spelt))
-                || object.get(meant).is_some_and(|value| has_lookalike(value, rest, spelt))
+            object.iter().any(|(key, _)| is_lookalike(key, meant, spellings))
+                || object.get(meant).is_some_and(|value| has_lookalike(value, rest, spellings))
         }
         (Step::Index(index), Json::Array(items)) => {
-            items.get(*index).is_some_and(|item| has_lookalike(item, rest, spelt))
+            items.get(*index).is_some_and(|item| has_lookalike(item, rest, spellings))
         }
         (Step::Any | Step::All, Json::Array(items)) => {
-            items.iter().any(|item| has_lookalike(item, rest, spelt))
+            items.iter().any(|item| has_lookalike(item, rest, spellings))
         }
         _ => false,
     }
 }
 
-fn is_lookalike(key: &str, meant: &str, spelt: &[Box<str>]) -> bool {
-    let is_other = key != meant && spelt.iter().all(|other| **other != *key);
+fn is_lookalike(key: &str, meant: &str, spellings: &[Box<str>]) -> bool {
+    let is_other = key != meant && spellings.iter().all(|other| **other != *key);
     is_other && (key == PROTOTYPE || is_alike(key, meant))
 }
 
@@ -264,12 +273,12 @@ fn is_lookalike(key: &str, meant: &str, spelt: &[Box<str>]) -> bool {
 pub(super) fn resolve_lookalikes(
     value: &mut Json,
     steps: &[Step],
-    spelt: &[Box<str>],
+    spellings: &[Box<str>],
 ) -> Option<()> {
     let Some((step, rest)) = steps.split_first() else { return Some(()) };
     match (step, value) {
         (Step::Key(meant), Json::Object(object)) => {
-            let lookalikes = object.iter().filter(|(key, _)| is_lookalike(key, meant, spelt));
+            let lookalikes = object.iter().filter(|(key, _)| is_lookalike(key, meant, spellings));
             let keys: Vec<String> = lookalikes.map(|(key, _)| key.to_owned()).collect();
             match keys.as_slice() {
                 [] => {}
@@ -279,13 +288,15 @@ pub(super) fn resolve_lookalikes(
                 }
                 _ => return None,
             }
-            object.get_mut(meant).map_or(Some(()), |value| resolve_lookalikes(value, rest, spelt))
+            object
+                .get_mut(meant)
+                .map_or(Some(()), |value| resolve_lookalikes(value, rest, spellings))
         }
         (Step::Index(index), Json::Array(items)) => {
-            items.get_mut(*index).map_or(Some(()), |item| resolve_lookalikes(item, rest, spelt))
+            items.get_mut(*index).map_or(Some(()), |item| resolve_lookalikes(item, rest, spellings))
         }
         (Step::Any | Step::All, Json::Array(items)) => {
-            items.iter_mut().try_for_each(|item| resolve_lookalikes(item, rest, spelt))
+            items.iter_mut().try_for_each(|item| resolve_lookalikes(item, rest, spellings))
         }
         _ => Some(()),
     }
@@ -325,14 +336,14 @@ fn letters(word: &str) -> impl Iterator<Item = u8> {
 
 /// Records, for every rule that reads bodies, which other spellings of its keys are read by rules
 /// for all its providers: their authors know of both spellings, so these are not lookalikes.
-pub(super) fn note_other_spellings(rules: &mut [Rule]) {
+pub(super) fn record_other_spellings(rules: &mut [Rule]) {
     type Spellings = HashSet<(Box<str>, Option<Box<[Provider]>>)>;
-    let mut spelt: HashMap<Box<[u8]>, Spellings> = HashMap::new();
+    let mut spellings: HashMap<Box<[u8]>, Spellings> = HashMap::new();
     for rule in &*rules {
         rule.clause.visit(&mut |key| {
-            for word in key.ways_into_bodies().iter().flat_map(|steps| keys(steps)) {
+            for word in key.body_paths().iter().flat_map(|steps| keys(steps)) {
                 let spelling = (word.into(), providers(&rule.clause).map(Into::into));
-                spelt.entry(key_of(word)).or_default().insert(spelling);
+                spellings.entry(key_of(word)).or_default().insert(spelling);
             }
         });
     }
@@ -343,11 +354,11 @@ pub(super) fn note_other_spellings(rules: &mut [Rule]) {
             (Some(theirs), Some(own)) => own.iter().all(|provider| theirs.contains(provider)),
             (Some(_), None) => false,
         };
-        rule.clause.visit_bodies(&mut |ways, place| {
+        rule.clause.visit_bodies(&mut |paths, place| {
             let mut others = HashSet::new();
-            for word in ways.iter().flat_map(|steps| keys(steps)) {
-                let spelt = spelt.get(&key_of(word)).into_iter().flatten();
-                let counts = spelt.filter(|(other, theirs)| **other != *word && holds(theirs));
+            for word in paths.iter().flat_map(|steps| keys(steps)) {
+                let spellings = spellings.get(&key_of(word)).into_iter().flatten();
+                let counts = spellings.filter(|(other, theirs)| **other != *word && holds(theirs));
                 others.extend(counts.map(|(other, _)| other.clone()));
             }
             *place = others.into_iter().collect();
@@ -382,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn names_near_a_denied_one_are_noticed() {
+    fn lookalikes_of_denied_tools_are_found() {
         let policy = policy(
             "- { tool: delete_file, effect: deny }\n\
              - { tool: 'Drop*', effect: ask }\n\
@@ -400,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_near_one_that_a_rule_looks_at_are_noticed() {
+    fn lookalikes_of_arguments_are_found() {
         let policy = policy(
             "- { tool: write, args: { path: /etc/shadow }, effect: deny }\n\
              - { tool: write, args: { 'to[any].userId': root }, effect: deny }\n\
@@ -438,7 +449,7 @@ mod tests {
 
     /// Observing files do not change what the others allow.
     #[test]
-    fn only_rules_that_are_enforced_refuse() {
+    fn lookalikes_of_observing_rules_are_only_observed() {
         let file = |text: &str| std::sync::Arc::new(load_str("test", text).unwrap());
         let rules = "rules:\n- { tool: purge, effect: deny }\n- { tool: write, args: { path: x }, effect: deny }\n- { methods: [prompts/get], effect: deny }\n";
         let strict = file(&format!("name: a\ndefault_effect: allow\n{rules}"));
@@ -467,7 +478,7 @@ mod tests {
 
     /// Authors of rules for either spelling know of both.
     #[test]
-    fn what_a_rule_spells_so_is_no_lookalike() {
+    fn argument_spelt_as_in_a_rule_is_no_lookalike() {
         let policy = policy(
             "- { tool: write, args: { path: /etc/shadow }, effect: deny }\n\
              - { tool: write, args: { Path: /etc/shadow }, effect: deny }\n",

@@ -89,7 +89,7 @@ impl Lookup {
             true => String::new(),
             false => format!(", nor a file for it in {}", folders.join(" or ")),
         };
-        complaint(named, format!("there is no policy of that name{place}")).help(advice)
+        file_error(named, format!("there is no policy of that name{place}")).help(advice)
     }
 }
 
@@ -117,7 +117,7 @@ fn is_file(path: &str) -> bool {
     Path::new(path).is_file()
 }
 
-fn complaint(origin: &str, message: String) -> Diagnostic {
+fn file_error(origin: &str, message: String) -> Diagnostic {
     Source::new(origin, "").finding(Severity::Error, Span::default(), message)
 }
 
@@ -130,7 +130,7 @@ impl Found {
         match self {
             Self::Built(name) => {
                 let text = annotations::built_in_text(name).or_else(|| bundled(name));
-                let unknown = || complaint(name, "there is no policy of that name".to_owned());
+                let unknown = || file_error(name, "there is no policy of that name".to_owned());
                 Ok(Source::new(&format!("<{name}>"), text.ok_or_else(unknown)?))
             }
             Self::File(path) => {
@@ -167,7 +167,7 @@ pub(super) fn read(path: &Path, origin: &str) -> Result<String, Diagnostic> {
         Ok(bytes)
     };
     let bytes = bytes().map_err(|error| {
-        let unreadable = complaint(origin, format!("cannot be read: {error}"));
+        let unreadable = file_error(origin, format!("cannot be read: {error}"));
         match std::env::current_dir() {
             Ok(folder) if path.is_relative() => {
                 unreadable.help(format!("the path is relative to {}", folder.display()))
@@ -181,12 +181,12 @@ pub(super) fn read(path: &Path, origin: &str) -> Result<String, Diagnostic> {
         Err(error) if error.as_bytes().len() > MAX_FILE => {
             Ok(String::from_utf8_lossy(error.as_bytes()).into_owned())
         }
-        Err(error) => Err(no_text(origin, error.as_bytes(), error.utf8_error().valid_up_to())),
+        Err(error) => Err(not_utf8(origin, error.as_bytes(), error.utf8_error().valid_up_to())),
     }
 }
 
 /// The error for a file that is not UTF-8 from byte `at` on.
-fn no_text(origin: &str, bytes: &[u8], at: usize) -> Diagnostic {
+fn not_utf8(origin: &str, bytes: &[u8], at: usize) -> Diagnostic {
     let (before, rest) = bytes.split_at_checked(at).unwrap_or((bytes, &[]));
     let before = String::from_utf8_lossy(before);
     let line = before.rsplit('\n').next().unwrap_or_default();
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn every_policy_in_the_program_loads() {
+    fn every_bundled_policy_loads() {
         for (name, _) in BUNDLED {
             let loaded = Found::Built(name).load();
             assert!(loaded.is_ok(), "{name}: {}", loaded.unwrap_err());
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_told_with_its_place() {
+    fn invalid_utf_8_is_reported_with_its_place() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("p.yaml");
         for (bytes, expected) in [

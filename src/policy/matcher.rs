@@ -32,7 +32,7 @@ pub(crate) struct Matcher {
     pub(crate) path: Box<str>,
     pub(super) steps: Box<[Step]>,
     /// Other spellings of its keys that rules read; they are not lookalikes.
-    pub(super) spelt: Box<[Box<str>]>,
+    pub(super) other_spellings: Box<[Box<str>]>,
     check: Check,
 }
 
@@ -77,19 +77,24 @@ impl Matcher {
         };
         let check = Check::compile(reader, &path.value, node);
         let path = path.value.as_str().into();
-        Some(Self { path, steps: steps?, spelt: Box::default(), check: check? })
+        Some(Self { path, steps: steps?, other_spellings: Box::default(), check: check? })
     }
 
-    /// Compiles a matcher of a query parameter or a header.
-    pub(crate) fn named(
+    /// Compiles a matcher of a query parameter.
+    pub(crate) fn parameter(
         reader: &mut Reader<'_>,
         name: &At<String>,
         node: &Node,
-        lower_case: bool,
     ) -> Option<Self> {
         let check = Check::compile(reader, &name.value, node)?;
-        let name = if lower_case { name.value.to_lowercase() } else { name.value.clone() };
-        Some(Self { path: name.into(), steps: Box::default(), spelt: Box::default(), check })
+        let path = name.value.as_str().into();
+        Some(Self { path, steps: Box::default(), other_spellings: Box::default(), check })
+    }
+
+    /// Compiles a matcher of a header, whose name is not case-sensitive.
+    pub(crate) fn header(reader: &mut Reader<'_>, name: &At<String>, node: &Node) -> Option<Self> {
+        let path = name.value.to_lowercase().into();
+        Some(Self { path, ..Self::parameter(reader, name, node)? })
     }
 
     /// Judges an object.
@@ -240,7 +245,7 @@ impl Check {
 
     /// Whether it is uncertain if `value` is what is asked for. Operators on texts are not asked
     /// about other values.
-    pub(super) fn is_unsure_of<'t>(&self, value: &'t Json, texts: &Texts<'t>) -> bool {
+    pub(super) fn is_uncertain_about<'t>(&self, value: &'t Json, texts: &Texts<'t>) -> bool {
         let is_asked = |operator: &Operator| match operator {
             Operator::Eq(_) | Operator::In(_) => true,
             Operator::Compare(..) => matches!(value, Json::Number(_)),
@@ -415,7 +420,7 @@ impl Operator {
                 let others = read.others().iter().map(|other| self.on_text(other));
                 match Ternary::unanimous(std::iter::once(written).chain(others)) {
                     Ternary::False => {
-                        Ternary::any(read.names().iter().map(|name| self.on_text(name))).in_doubt()
+                        Ternary::any(read.names().iter().map(|name| self.on_text(name))).uncertain()
                     }
                     known => known,
                 }
@@ -432,10 +437,8 @@ impl Operator {
             Self::Compare(..) => Ternary::Unknown,
             Self::Glob(globs) => text.any_of(globs, |text, glob| glob.matches(text)),
             Self::Regex(regexes) => text.is_matched(regexes),
-            Self::Prefix(parts) => {
-                text.any_at_an_end(parts, |text, part| text.starts_with(&**part))
-            }
-            Self::Suffix(parts) => text.any_at_an_end(parts, |text, part| text.ends_with(&**part)),
+            Self::Prefix(parts) => text.any_at_end(parts, |text, part| text.starts_with(&**part)),
+            Self::Suffix(parts) => text.any_at_end(parts, |text, part| text.ends_with(&**part)),
             Self::Contains(parts) => text.any_of(parts, |text, part| holds(text, part)),
             Self::Under(folders) => {
                 Ternary::any(folders.iter().map(|folder| folder.holds(text.written()).into()))

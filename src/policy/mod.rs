@@ -174,12 +174,12 @@ impl Policy {
 
     /// Judges one reading of an action; see [`Policy::judge`].
     fn judge_reading(&self, action: &Action, intent: Intent) -> Verdict {
-        self.judged_by(action, intent).0
+        self.judge_with_rules(action, intent).0
     }
 
     /// The verdict, and the rule set that gave it, if any.
-    fn judged_by(&self, action: &Action, intent: Intent) -> (Verdict, Option<&RuleSet>) {
-        if let Some(verdict) = self.beside_the_rules(action, intent) {
+    fn judge_with_rules(&self, action: &Action, intent: Intent) -> (Verdict, Option<&RuleSet>) {
+        if let Some(verdict) = self.verdict_without_rules(action, intent) {
             return (verdict, None);
         }
         let texts = Texts::default();
@@ -229,7 +229,7 @@ impl Policy {
     #[must_use]
     pub fn judges_servers(&self) -> Option<Mode> {
         let names = |rules: &Option<RuleSet>| {
-            rules.as_ref().is_some_and(|rules| rules.methods.any_of_servers())
+            rules.as_ref().is_some_and(|rules| rules.methods.any_from_servers())
         };
         match (names(&self.enforced), names(&self.everything)) {
             (true, _) => Some(Mode::Enforce),
@@ -246,7 +246,7 @@ impl Policy {
 
     /// The verdict on actions that no rule is evaluated for: malformed ones, and MCP methods that
     /// no rule names.
-    fn beside_the_rules(&self, action: &Action, intent: Intent) -> Option<Verdict> {
+    fn verdict_without_rules(&self, action: &Action, intent: Intent) -> Option<Verdict> {
         let policy = || self.names.last().map_or("none", |name| &**name);
         match &action.target {
             Target::Malformed(malformed) => {

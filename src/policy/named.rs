@@ -25,15 +25,15 @@ impl NamedMethods {
     pub(super) fn of(rules: &[Rule]) -> Self {
         let mut named = Self::default();
         for rule in rules {
-            let may_be_any = !is_about_other_things(&rule.clause);
+            let may_be_any = !excludes_methods(&rule.clause);
             rule.clause.visit(&mut |key| match key {
                 Key::Methods(methods) => named.written.extend(methods.iter().cloned()),
                 Key::When(condition) if may_be_any => named.conditions.push(Arc::clone(condition)),
                 _ => {}
             });
         }
-        named.of_servers = named.written.iter().any(|method| may_be_of_servers(method))
-            || named.conditions.iter().any(|condition| names_servers(condition));
+        named.of_servers = named.written.iter().any(|method| may_come_from_servers(method))
+            || named.conditions.iter().any(|condition| distinguishes_server_methods(condition));
         named
     }
 
@@ -43,7 +43,7 @@ impl NamedMethods {
     }
 
     /// Whether a rule names a method that servers send to clients.
-    pub(super) fn any_of_servers(&self) -> bool {
+    pub(super) fn any_from_servers(&self) -> bool {
         self.of_servers
     }
 
@@ -53,12 +53,12 @@ impl NamedMethods {
         self.any
             || method == McpRequest::CALL
             || self.written.contains(method)
-            || self.conditions.iter().any(|condition| condition.singles_out(method))
+            || self.conditions.iter().any(|condition| condition.distinguishes(method))
     }
 }
 
 /// Whether a clause requires something that only tool calls or REST requests have.
-fn is_about_other_things(clause: &Clause) -> bool {
+fn excludes_methods(clause: &Clause) -> bool {
     clause.keys.iter().any(|key| match key {
         Key::Tool(_) | Key::Annotation(..) => true,
         Key::Provider(_) | Key::Resource(_) => true,
@@ -70,17 +70,17 @@ fn is_about_other_things(clause: &Clause) -> bool {
 
 /// Whether `method` may be sent by servers only. Methods that clients send, too, are judged as sent
 /// by clients.
-fn may_be_of_servers(method: &str) -> bool {
+fn may_come_from_servers(method: &str) -> bool {
     !HTTP_METHODS.contains(&method) && !McpRequest::is_of_clients(method)
 }
 
 /// Whether a condition distinguishes a method that servers send from `tools/call`: a known one, or
 /// one of its literals.
-fn names_servers(condition: &Condition) -> bool {
-    let written = condition.methods_written();
+fn distinguishes_server_methods(condition: &Condition) -> bool {
+    let written = condition.method_literals();
     let candidates =
         McpRequest::OF_SERVERS.iter().copied().chain(written.iter().map(String::as_str));
     candidates
-        .filter(|method| may_be_of_servers(method))
-        .any(|method| condition.singles_out(method))
+        .filter(|method| may_come_from_servers(method))
+        .any(|method| condition.distinguishes(method))
 }

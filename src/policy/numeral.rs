@@ -81,9 +81,9 @@ fn readings(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for digits in [digits.as_str(), &digits.replace([',', '\''], "")] {
         found.extend(in_base(digits).map(|value| format!("{sign}{value}")));
-        let whole = run(digits);
+        let whole = leading_digits(digits);
         let rest = digits.get(whole.len()..).unwrap_or_default();
-        let fraction = rest.strip_prefix('.').map(run).unwrap_or_default();
+        let fraction = rest.strip_prefix('.').map(leading_digits).unwrap_or_default();
         if whole.is_empty() && fraction.is_empty() {
             continue;
         }
@@ -99,7 +99,7 @@ fn readings(text: &str) -> Vec<String> {
 }
 
 /// The decimal digits at the beginning of `text`.
-fn run(text: &str) -> &str {
+fn leading_digits(text: &str) -> &str {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     text.get(..end).unwrap_or_default()
 }
@@ -107,7 +107,7 @@ fn run(text: &str) -> &str {
 /// The exponent (`e5`, `e+5`, `e-5`) at the beginning of `text`; else empty.
 fn exponent_of(text: &str) -> &str {
     let Some(after) = text.strip_prefix('e') else { return "" };
-    let digits = run(after.strip_prefix(['+', '-']).unwrap_or(after));
+    let digits = leading_digits(after.strip_prefix(['+', '-']).unwrap_or(after));
     let length =
         text.len() - after.len() + usize::from(after.starts_with(['+', '-'])) + digits.len();
     if digits.is_empty() { "" } else { text.get(..length).unwrap_or_default() }
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_whatever_number_some_reader_finds_in_it() {
+    fn numbers_that_some_reader_parses_are_found() {
         for text in [
             "22",
             " 22\n",

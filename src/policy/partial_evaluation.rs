@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_can_never_pass_is_denied_whatever_comes() {
+    fn tool_is_denied_only_if_no_call_can_pass() {
         let policy = policy(
             "default_effect: deny\nrules:\n\
              - { tool: a, args: { x: 1 }, effect: allow }\n\

@@ -49,9 +49,9 @@ impl Policy {
         };
         let count = requests.len();
         let judged = requests.into_iter().enumerate().map(|(index, request)| {
-            let reading = alone(action, request);
+            let reading = as_action(action, request);
             let verdict = self.judge(&reading, intent::of(&reading));
-            let verdict = if is_batch { placed(verdict, index, count) } else { verdict };
+            let verdict = if is_batch { with_position(verdict, index, count) } else { verdict };
             (Some(reading), verdict)
         });
         // A batch is not judged as a whole, unless a rule is about it.
@@ -69,7 +69,7 @@ impl Policy {
 
 /// `request` as an action of its own. Does not copy the rest of `action`, which may be a thousand
 /// times as large.
-fn alone(action: &Action, request: HttpRequest) -> Action {
+fn as_action(action: &Action, request: HttpRequest) -> Action {
     let Action { at, ref agent, ref session, transport, target: _ } = *action;
     let (agent, session) = (agent.clone(), Arc::clone(session));
     Action { at, agent, session, transport, target: Target::Http(request) }
@@ -87,7 +87,7 @@ fn strictness(verdict: &Verdict) -> (bool, Decision) {
 }
 
 /// The verdict, with the number of the request in its reason.
-fn placed(verdict: Verdict, index: usize, count: usize) -> Verdict {
+fn with_position(verdict: Verdict, index: usize, count: usize) -> Verdict {
     if verdict.decision == Decision::Allow {
         return verdict;
     }
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_as_strict_as_its_strictest_member() {
+    fn strictest_member_decides_a_batch() {
         let reads = graph(
             r#"{"id":"1","method":"GET","url":"/me"},{"id":"2","method":"GET","url":"/users"}"#,
         );
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_about_members_hold_in_a_batch() {
+    fn rules_apply_to_members_of_a_batch() {
         let policy = "name: p\nrules:\n  - {resource: '/v1.0/me/**', effect: allow}\n";
         let mine = graph(r#"{"id":"1","method":"GET","url":"/me/messages"}"#);
         assert_eq!(judge(policy, &mine).decision, Decision::Allow);
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn an_escaped_slash_is_judged_in_both_readings() {
+    fn escaped_slash_is_judged_in_both_readings() {
         let policy = "name: p\nrules:\n  - {resource: '/repos/a/b/contents/secret/**', effect: deny}\ndefault_effect: allow\n";
         let request =
             |path: &str| format!(r#"{{"provider":"github","method":"GET","path":"{path}"}}"#);
@@ -154,7 +154,7 @@ mod tests {
 
     /// As Microsoft's SDKs send the path of an item.
     #[test]
-    fn an_item_is_the_same_however_its_path_is_escaped() {
+    fn escapes_in_paths_of_items_make_no_difference() {
         let policy = "name: p\nrules:\n  - {resource: '/v1.0/drives/d/items/root:/private/**', effect: deny}\ndefault_effect: allow\n";
         for (folder, decision) in [("private", Decision::Deny), ("public", Decision::Allow)] {
             for (slash, end) in

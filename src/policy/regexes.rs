@@ -16,7 +16,7 @@ pub(super) const MATCHES: &str = "@matches";
 const SIZES: [usize; 4] = [16 << 10, 64 << 10, 256 << 10, 1 << 20];
 
 /// Maximum total of the sizes charged per file, in bytes.
-const MAX_TOGETHER: usize = 32 << 20;
+const MAX_TOTAL: usize = 32 << 20;
 
 /// Regexes of live expressions, by pattern. The interpreter would compile them for every
 /// evaluation.
@@ -28,7 +28,7 @@ pub(super) struct SizeBudget(usize);
 
 impl Default for SizeBudget {
     fn default() -> Self {
-        Self(MAX_TOGETHER)
+        Self(MAX_TOTAL)
     }
 }
 
@@ -117,14 +117,14 @@ pub(super) fn matches(text: Value, pattern: Value) -> Result<Value, ExecutionErr
     let (Value::String(text), Value::String(pattern)) = (&text, &pattern) else {
         return Err(ExecutionError::function_error("matches", "it takes text"));
     };
-    match of_expressions(pattern) {
+    match live_regex(pattern) {
         Some(regex) => Ok(Value::Bool(regex.is_match(text))),
         None => Err(ExecutionError::function_error("matches", "its regex is not there")),
     }
 }
 
 /// A live regex by pattern.
-fn of_expressions(pattern: &str) -> Option<Arc<Regex>> {
+fn live_regex(pattern: &str) -> Option<Arc<Regex>> {
     SHARED.read().unwrap_or_else(PoisonError::into_inner).get(pattern)?.upgrade()
 }
 
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_has_room_for_many_regexes_and_not_for_any_number_of_large_ones() {
+    fn total_size_of_regexes_is_bounded() {
         let mut budget = SizeBudget::default();
         let large = r"\p{L}{20}";
         let fitting = (0..10_000).take_while(|_| budget.regex(large).is_ok()).count();
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_compile_is_charged_for() {
+    fn regexes_that_are_too_large_are_charged() {
         let mut budget = SizeBudget::default();
         let tried = (0..10_000).take_while(|_| {
             budget.regex("(a{1000}){1000}").unwrap_err().contains("it is larger than")
@@ -154,14 +154,14 @@ mod tests {
     }
 
     #[test]
-    fn expressions_share_theirs_until_the_last_is_gone() {
+    fn expressions_share_regexes_while_alive() {
         let pattern = "shared by two";
         let mut budget = SizeBudget::default();
         let (one, two) = (budget.shared(pattern).unwrap(), SizeBudget(0).shared(pattern).unwrap());
         assert!(Arc::ptr_eq(&one, &two));
         drop(one);
-        assert!(of_expressions(pattern).is_some());
+        assert!(live_regex(pattern).is_some());
         drop(two);
-        assert!(of_expressions(pattern).is_none());
+        assert!(live_regex(pattern).is_none());
     }
 }

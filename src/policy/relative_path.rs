@@ -46,7 +46,7 @@ pub(super) fn below_homes(path: &str) -> impl Iterator<Item = &str> {
 
 /// Absolute paths that `~/` + `below` may lead to if it goes up by `..`. `below` has no other dot
 /// segments.
-pub(super) fn above(below: &str) -> Vec<String> {
+pub(super) fn above_home(below: &str) -> Vec<String> {
     let Some(mut rest) = below.strip_prefix("../") else { return Vec::new() };
     while let Some(further) = rest.strip_prefix("../") {
         rest = further;
@@ -55,14 +55,14 @@ pub(super) fn above(below: &str) -> Vec<String> {
 }
 
 /// The rest of a path after `/proc/<pid>/cwd`, the working directory of a process on Linux.
-fn where_a_process_works(path: &str) -> Option<&str> {
+fn below_proc_cwd(path: &str) -> Option<&str> {
     let (_, below) = path.trim_start().strip_prefix("/proc/")?.split_once('/')?;
     below.strip_prefix("cwd").filter(|below| below.starts_with('/'))
 }
 
 /// The rest of `text` after its base folder, if only the server knows that.
 pub(super) fn relative(text: &str) -> Option<&str> {
-    let text = match below_tilde(text).or_else(|| where_a_process_works(text)) {
+    let text = match below_tilde(text).or_else(|| below_proc_cwd(text)) {
         Some(below) => below.trim_start_matches(['/', '\\']),
         None => text.trim(),
     };
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_known_by_what_is_left_of_it() {
+    fn relative_paths_match_suffixes() {
         let left = |path| tails(path).collect::<Vec<_>>();
         assert_eq!(left("/srv/a/b/"), ["srv/a/b/", "a/b/", "b/"]);
         assert_eq!(left("/srv/*/.env"), ["srv/*/.env", "*/.env", ".env"]);
@@ -159,15 +159,15 @@ mod tests {
     }
 
     #[test]
-    fn a_home_is_known_by_its_place() {
+    fn home_directories_are_recognized() {
         for path in ["/", "/home", "/home/", "/home/me", "/Users/*", "C:\\Users\\me\\", "/root/"] {
             assert!(begins_homes(path), "{path}");
         }
         for path in ["/etc", "/home/me/a", "/rooted", "main", "a/home/me", ""] {
             assert!(!begins_homes(path), "{path}");
         }
-        assert!(above("../me/.ssh").contains(&"/home/me/.ssh".to_owned()));
-        assert!(above("../../etc/passwd").contains(&"/etc/passwd".to_owned()));
-        assert_eq!(above("a/b"), Vec::<String>::new());
+        assert!(above_home("../me/.ssh").contains(&"/home/me/.ssh".to_owned()));
+        assert!(above_home("../../etc/passwd").contains(&"/etc/passwd".to_owned()));
+        assert_eq!(above_home("a/b"), Vec::<String>::new());
     }
 }

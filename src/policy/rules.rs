@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::annotations;
 use super::clause::Subject;
-use super::compile::{DEFAULT_RULE, Fallback, PolicyFile, Rule, Words};
+use super::compile::{DEFAULT_RULE, Fallback, PolicyFile, Rule, RuleReason};
 use super::condition::Failure;
 use super::document::DefaultEffect;
 use super::hours::Hours;
 use super::index::Index;
-use super::lookalike::{self, Guards, Words as LookedAt};
+use super::lookalike::{self, ArgumentKeys, RestrictedTools};
 use super::named::NamedMethods;
 use super::ternary::Ternary;
 use crate::action::Target;
@@ -27,9 +27,9 @@ pub(crate) struct RuleSet {
     /// MCP methods that rules name.
     pub(super) methods: NamedMethods,
     /// Keys of arguments that rules read.
-    pub(super) words: LookedAt,
+    pub(super) argument_keys: ArgumentKeys,
     /// Tools that restricting rules name.
-    pub(super) guards: Guards,
+    pub(super) restricted_tools: RestrictedTools,
     index: Index,
 }
 
@@ -48,7 +48,7 @@ impl RuleSet {
     /// Joins files in the given order. The last default given counts; without any, deny.
     pub(crate) fn join<'f>(files: impl Iterator<Item = &'f PolicyFile> + Clone) -> Self {
         let mut rules: Vec<Rule> = files.clone().flat_map(|file| &file.rules).cloned().collect();
-        lookalike::note_other_spellings(&mut rules);
+        lookalike::record_other_spellings(&mut rules);
         let stated = files.clone().filter_map(|file| file.default.clone()).last();
         let fallback = stated.unwrap_or_else(|| Fallback {
             policy: files.clone().last().map_or_else(|| "none".into(), |file| file.name.clone()),
@@ -58,9 +58,9 @@ impl RuleSet {
         });
         let hours = files.filter_map(|file| file.hours.clone()).collect();
         let index = Index::new(rules.iter().map(|rule| &rule.clause));
-        let (methods, words) = (NamedMethods::of(&rules), LookedAt::of(&rules));
-        let guards = Guards::of(&rules);
-        Self { rules, fallback, hours, methods, words, guards, index }
+        let (methods, argument_keys) = (NamedMethods::of(&rules), ArgumentKeys::of(&rules));
+        let restricted_tools = RestrictedTools::of(&rules);
+        Self { rules, fallback, hours, methods, argument_keys, restricted_tools, index }
     }
 
     /// Whether the rules judge this target. MCP methods are only judged if a rule names them.
@@ -128,8 +128,8 @@ impl Rule {
     fn verdict(&self, subject: Subject<'_>, how: Match) -> Verdict {
         let (decision, reason) = match (how, &self.reason) {
             (Match::Failed(failure), _) => (Decision::Deny, Reason::ConditionFailed(failure)),
-            (_, Words::Said(reason)) => (self.effect, reason.clone()),
-            (_, Words::Hints) => {
+            (_, RuleReason::Fixed(reason)) => (self.effect, reason.clone()),
+            (_, RuleReason::Hints) => {
                 (self.effect, Reason::Annotations(annotations::reason(subject.action)))
             }
         };

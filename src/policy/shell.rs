@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     #[cfg(unix)]
-    fn a_command_is_read_as_the_shell_does() {
+    fn commands_are_unquoted_as_by_a_shell() {
         for command in [
             "e'ch'o a b",
             "\"echo\" a b",
@@ -131,13 +131,13 @@ mod tests {
     }
 
     #[test]
-    fn signs_of_windows_within_words_are_nothing() {
+    fn escape_characters_of_windows_within_words_are_removed() {
         assert!(readings("d^el /s x").contains(&"del /s x".to_owned()));
         assert!(readings("Remove-I`tem x").contains(&"Remove-Item x".to_owned()));
     }
 
     #[test]
-    fn what_has_nothing_to_take_off_is_itself() {
+    fn text_without_quotes_has_no_readings() {
         for text in ["rm -rf /", "it's", "costs $ 5", "see `main`", "^a$", "", "\"", "a \"b", "$x"]
         {
             assert_eq!(readings(text), Vec::<String>::new(), "{text:?}");

@@ -26,7 +26,7 @@ impl Ternary {
     }
 
     /// Turns true into unknown: for matches that are not certain.
-    pub(crate) fn in_doubt(self) -> Self {
+    pub(crate) fn uncertain(self) -> Self {
         if self == Self::False { Self::False } else { Self::Unknown }
     }
 

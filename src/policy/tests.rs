@@ -90,7 +90,7 @@ fn decided(policy: &Policy, json: &str, intent: Intent, expected: &str) {
 }
 
 #[test]
-fn the_sample_decides_as_described() {
+fn example_policy_decides_as_documented() {
     let sample = policy(SAMPLE);
     let calendar = r#"{"provider":"google","method":"GET","path":"/calendars/me/events"}"#;
     decided(&sample, calendar, Intent::Read, "allow default#1");
@@ -126,7 +126,7 @@ fn the_sample_decides_as_described() {
 }
 
 #[test]
-fn outside_the_hours_everything_is_denied() {
+fn everything_is_denied_outside_the_hours() {
     let sample = policy(SAMPLE);
     let late = r#"{"server":"s","tool":"t","time":"2026-11-23T09:00:00Z"}"#;
     let verdict = sample.judge(&action(late), Intent::Read);
@@ -134,7 +134,7 @@ fn outside_the_hours_everything_is_denied() {
 }
 
 #[test]
-fn a_condition_that_fails_denies_and_names_the_rule() {
+fn failing_condition_denies_and_names_the_rule() {
     let policy = rules("  - name: big\n    when: args.amount > 10\n    effect: allow");
     decided(&policy, r#"{"tool":"t","args":{"amount":11}}"#, Intent::Update, "allow big");
     decided(&policy, r#"{"tool":"t","args":{"amount":1}}"#, Intent::Update, "deny default");
@@ -150,7 +150,7 @@ fn a_condition_that_fails_denies_and_names_the_rule() {
 }
 
 #[test]
-fn the_wrong_type_slips_past_no_deny_and_into_no_allow() {
+fn wrong_type_matches_deny_rules_but_not_allow_rules() {
     let wrong = r#"{"tool":"t","args":{"n":"5"}}"#;
     for (effect, matcher, expected) in [
         ("deny", "{ n: { gt: 10 } }", "deny r"),
@@ -172,7 +172,7 @@ fn the_wrong_type_slips_past_no_deny_and_into_no_allow() {
 }
 
 #[test]
-fn a_parameter_given_twice_must_hold_for_both_to_allow() {
+fn allow_rule_must_match_both_values_of_a_repeated_parameter() {
     let twice = r#"{"provider":"github","method":"GET","path":"/x?force=no&force=yes"}"#;
     let rule = |effect: &str, value: &str| {
         rules(&format!("  - {{ name: r, query: {{ force: '{value}' }}, effect: {effect} }}"))
@@ -205,7 +205,7 @@ fn conditions_nest() {
 }
 
 #[test]
-fn hints_decide_where_the_policy_says_so() {
+fn hints_decide_if_the_policy_says_so() {
     for policy in
         [Policy::built_in("annotations").unwrap(), policy("name: p\ndefault_effect: annotations")]
     {
@@ -236,7 +236,7 @@ fn the_built_in_policies_load() {
 }
 
 #[test]
-fn methods_pass_unless_a_rule_names_them() {
+fn mcp_methods_pass_unless_a_rule_names_them() {
     let policy = rules(
         "  - { name: r, methods: [resources/read], args: { uri: { prefix: 'file:' } }, effect: allow }",
     );
@@ -254,7 +254,7 @@ fn file(text: &str) -> Arc<PolicyFile> {
 }
 
 #[test]
-fn files_are_joined_and_the_last_default_holds() {
+fn files_are_joined_and_the_last_default_counts() {
     let one = file("name: one\nrules: [ { tool: a, effect: allow } ]\ndefault_effect: allow");
     let two = file("name: two\nrules: [ { tool: [a, b], effect: deny } ]\ndefault_effect: ask");
     let three = file("name: three\nrules: []");
@@ -266,7 +266,7 @@ fn files_are_joined_and_the_last_default_holds() {
 }
 
 #[test]
-fn an_observing_file_changes_nothing_for_the_others() {
+fn observing_file_does_not_affect_the_others() {
     let watching = |effect: &str| {
         file(&format!("name: w\nmode: observe\nrules: [ {{ tool: t, effect: {effect} }} ]"))
     };
@@ -297,7 +297,7 @@ fn an_observing_file_changes_nothing_for_the_others() {
 }
 
 #[test]
-fn the_first_match_wins_wherever_the_index_puts_it() {
+fn first_match_decides_wherever_it_is_indexed() {
     let policy = rules(
         "  - { name: one, tool: get_x, args: { a: 1 }, effect: allow }
   - { name: two, tool: 'get_*', args: { a: 2 }, effect: allow }
@@ -316,7 +316,7 @@ fn the_first_match_wins_wherever_the_index_puts_it() {
 }
 
 #[test]
-fn every_mistake_is_reported_at_once_with_its_place() {
+fn all_errors_are_reported_at_once_with_their_places() {
     let text = "name: Bad Name
 rules:
   - tol: push_*
@@ -365,7 +365,7 @@ fn explained(policy: &Policy, action: &Action, intent: Intent) -> Explanation {
 }
 
 #[test]
-fn explanations_name_the_place_and_what_nearly_matched() {
+fn explanations_have_place_and_near_misses() {
     let sample = policy(SAMPLE);
     let push = r#"{"server":"github","tool":"push_files","args":{"branch":"topic"}}"#;
     let explanation = explained(&sample, &action(push), Intent::Update);
@@ -389,7 +389,7 @@ fn explanations_name_the_place_and_what_nearly_matched() {
 }
 
 #[test]
-fn odd_files_are_refused() {
+fn invalid_files_are_refused() {
     for text in [
         "",
         "[]",
@@ -417,13 +417,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn no_text_makes_the_loader_panic(text in ".{0,200}") {
+    fn loading_never_panics(text in ".{0,200}") {
         let _ = load_str("p.yaml", &text);
     }
 
     /// Replaces some bytes of the sample, so that texts are nearly valid.
     #[test]
-    fn no_mutation_makes_the_loader_panic(
+    fn loading_a_mutated_sample_never_panics(
         edits in prop::collection::vec((0usize..SAMPLE.len(), "[-a-z:{}\\[\\],'\"&*!|>#?% \n0-9]{0,3}"), 1..6),
     ) {
         let mut text = SAMPLE.to_owned();
@@ -440,7 +440,7 @@ proptest! {
 
     /// The index finds the same rule as trying all of them.
     #[test]
-    fn the_index_agrees_with_trying_every_rule(
+    fn index_agrees_with_trying_every_rule(
         globs in prop::collection::vec(r"[ab]{0,2}[*?]?[ab]{0,2}[ab*]", 1..12),
         tool in "[ab]{0,5}",
     ) {

@@ -56,12 +56,12 @@ pub(super) struct Part<P> {
     at_home: Option<P>,
     /// With runs of white space collapsed, if there is any.
     spaced: Option<P>,
-    about: About,
+    topics: Topics,
 }
 
 /// What a pattern may be about.
 #[derive(Debug, Clone, Copy)]
-struct About {
+struct Topics {
     /// The content of a folder: it ends in a slash.
     folder: bool,
     /// Network addresses.
@@ -72,7 +72,7 @@ struct About {
     urls: bool,
 }
 
-impl About {
+impl Topics {
     fn of(pattern: &str) -> Self {
         let folder = pattern.trim_end_matches('*');
         Self {
@@ -110,7 +110,7 @@ impl Part<Box<str>> {
             of_homes: false,
             at_home: None,
             spaced: spaced.map(Into::into),
-            about: About::of(text),
+            topics: Topics::of(text),
         }
     }
 }
@@ -128,7 +128,7 @@ impl Part<Glob> {
             of_homes: begins_homes(text),
             at_home: at_home(text).and_then(|below| Glob::new(&loosen(below)).ok()),
             spaced: spaced.flatten().filter(|glob| !glob.matches(" ")),
-            about: About::of(text),
+            topics: Topics::of(text),
         })
     }
 }
@@ -139,7 +139,7 @@ pub(super) fn holds(text: &str, part: &str) -> bool {
 }
 
 /// Whether `part` holds for a text, or for the text without surrounding white space.
-fn either_way<P>(text: &str, part: &P, holds: fn(&str, &P) -> bool) -> bool {
+fn holds_trimmed<P>(text: &str, part: &P, holds: fn(&str, &P) -> bool) -> bool {
     let bare = text.trim();
     holds(text, part) || bare.len() < text.len() && holds(bare, part)
 }
@@ -176,7 +176,7 @@ impl<'t> Text<'t> {
         if parts.iter().any(|part| holds(self.written(), &part.written)) {
             return Ternary::True;
         }
-        let loose = |part: &P| either_way(self.loose(), part, holds);
+        let loose = |part: &P| holds_trimmed(self.loose(), part, holds);
         let is_below_home = below_tilde(self.written()).is_some();
         let at_work = |part: &P| self.relative().iter().any(|path| holds(path, part));
         let below_home = |part: &P| {
@@ -185,36 +185,32 @@ impl<'t> Text<'t> {
         };
         let spaced = |part: &P| {
             let mut spaced = self.spaced().iter().map(Spaced::loose);
-            spaced.any(|text| either_way(text, part, holds))
+            spaced.any(|text| holds_trimmed(text, part, holds))
         };
         let as_folder = |part: &P| self.as_folder().is_some_and(|text| holds(text, part));
         let as_host = |part: &Part<P>| {
-            let address = self.address().filter(|_| part.about.addresses);
-            let urls = self.urls().filter(|_| part.about.urls);
-            let local = part.about.local.then(|| self.local_names()).into_iter().flatten();
+            let address = self.address().filter(|_| part.topics.addresses);
+            let urls = self.urls().filter(|_| part.topics.urls);
+            let local = part.topics.local.then(|| self.local_names()).into_iter().flatten();
             let mut all = address.into_iter().chain(urls).chain(local.map(String::as_str));
             part.loose.as_ref().is_some_and(|part| all.any(|text| holds(text, part)))
         };
         let is_alike = |part: &Part<P>| {
             part.loose.as_ref().is_some_and(loose)
                 || part.of_homes && is_below_home
-                || part.about.folder && part.loose.as_ref().is_some_and(as_folder)
+                || part.topics.folder && part.loose.as_ref().is_some_and(as_folder)
                 || part.tails.iter().any(at_work)
                 || part.at_home.as_ref().is_some_and(below_home)
                 || part.spaced.as_ref().is_some_and(spaced)
-                || part.about.is_of_hosts() && as_host(part)
+                || part.topics.is_of_hosts() && as_host(part)
         };
-        Ternary::from(parts.iter().any(is_alike)).in_doubt()
+        Ternary::from(parts.iter().any(is_alike)).uncertain()
     }
 
     /// Like [`Self::any_of`], also for a text cut at a NUL, which changes its end.
-    pub(super) fn any_at_an_end<P>(
-        &self,
-        parts: &[Part<P>],
-        holds: fn(&str, &P) -> bool,
-    ) -> Ternary {
+    pub(super) fn any_at_end<P>(&self, parts: &[Part<P>], holds: fn(&str, &P) -> bool) -> Ternary {
         match (self.any_of(parts, holds), self.written.split_once('\0')) {
-            (Ternary::False, Some((shown, _))) => Text::new(shown).any_of(parts, holds).in_doubt(),
+            (Ternary::False, Some((shown, _))) => Text::new(shown).any_of(parts, holds).uncertain(),
             (judged, _) => judged,
         }
     }
@@ -234,7 +230,7 @@ impl<'t> Text<'t> {
                 || host::is_of_local(pattern) && self.local_names().iter().any(|it| matches(it))
                 || host::is_of_urls(pattern) && self.urls().any(matches)
         };
-        Ternary::from(regexes.iter().any(is_alike)).in_doubt()
+        Ternary::from(regexes.iter().any(is_alike)).uncertain()
     }
 
     /// The text with a trailing slash, if it may name a folder.

@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_read_once() {
+    fn text_is_analysed_once() {
         let all: Vec<String> =
             (0..40).map(|number| format!("{}/../{number}", "a".repeat(300))).collect();
         let texts = Texts::default();
@@ -97,7 +97,7 @@ mod tests {
 
     /// Equal texts at another address, and others that begin at the same one, are distinct.
     #[test]
-    fn no_text_is_taken_for_another() {
+    fn texts_are_not_confused() {
         let text = "/srv/../etc".to_owned();
         let copy = text.clone();
         let parts = [&*text, &*copy, &text[..4], &text[..0], &copy[..0], &text[4..]];
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn more_texts_than_are_kept_are_read_all_the_same() {
+    fn uncached_texts_are_analysed_too() {
         let all: Vec<String> = (0..400).map(|number| format!("{number:0>300}/.././x")).collect();
         let texts = Texts::default();
         for text in all.iter().chain(&all) {

@@ -33,8 +33,8 @@ impl Folder {
         let other = normalise(decoded.as_deref().unwrap_or(path))?;
         // On Windows, programs ported from Unix treat a folder of one letter as a drive.
         let as_drive = is_drive(&self.0).then(|| windows::of_drive(&other)).flatten();
-        let other = as_others_see(as_drive.as_deref().unwrap_or(&other));
-        (is_below(&other, &as_others_see(&self.0)) == lies_below).then_some(lies_below)
+        let other = as_file_systems_see(as_drive.as_deref().unwrap_or(&other));
+        (is_below(&other, &as_file_systems_see(&self.0)) == lies_below).then_some(lies_below)
     }
 }
 
@@ -46,7 +46,7 @@ fn is_below(path: &str, folder: &str) -> bool {
 /// A normalized path as seen by file systems that ignore case and Unicode normalization, by its
 /// shortest name (macOS also has `/etc`, `/tmp` and `/var` in `/private`), and as seen by Windows,
 /// which drops the ends of some names.
-fn as_others_see(path: &str) -> String {
+fn as_file_systems_see(path: &str) -> String {
     let names: Vec<&str> = path.split('/').map(name_on_windows).collect();
     let path = names.join("/");
     let path = fold(&path);
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn tricks_are_not_judged() {
+    fn ambiguous_paths_are_not_judged() {
         let folder = Folder::new("/srv/project").unwrap();
         for path in [
             "/srv/project/../secret",
@@ -203,7 +203,7 @@ mod tests {
     proptest! {
         /// Accepted paths begin with the folder, segment by segment, and contain no `..`.
         #[test]
-        fn what_is_held_lies_below(path in r"[/.\\ab\x00]{0,16}") {
+        fn accepted_paths_are_in_the_folder(path in r"[/.\\ab\x00]{0,16}") {
             if Folder::new("/a/b").unwrap().holds(&path) == Some(true) {
                 let mut names = path.split('/').filter(|name| !matches!(*name, "" | "."));
                 prop_assert_eq!((names.next(), names.next()), (Some("a"), Some("b")));

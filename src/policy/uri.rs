@@ -8,7 +8,7 @@ use super::host;
 use super::relative_path::is_drive;
 
 /// Schemes that WHATWG's parser normalizes.
-const MENDED: [&str; 6] = ["file", "http", "https", "ws", "wss", "ftp"];
+const NORMALIZED_SCHEMES: [&str; 6] = ["file", "http", "https", "ws", "wss", "ftp"];
 
 /// Whether all parsers interpret `uri` alike: its scheme in lower case, no dot segments, no escaped
 /// unreserved characters (RFC 3986, section 6.2.2), and nothing that parsers drop or replace
@@ -20,7 +20,7 @@ pub(super) fn is_plain(uri: &str) -> bool {
     !uri.contains(|c: char| c.is_control() || c == '\\')
         && uri.trim() == uri
         && !scheme.contains(|c: char| c.is_ascii_uppercase())
-        && is_whole(scheme, rest)
+        && has_plain_authority(scheme, rest)
         && !path.split('/').any(is_dots)
         && !escapes_needlessly(uri)
 }
@@ -29,17 +29,17 @@ pub(super) fn is_plain(uri: &str) -> bool {
 /// it, and with unreserved or all URI characters unescaped.
 pub(super) fn others(text: &str) -> Vec<String> {
     let mut others = Vec::new();
-    let parsed = as_browsers_do(text).map(|parsed| in_the_words_of(text, &parsed));
+    let parsed = whatwg_form(text).map(|parsed| with_spelling_of(text, &parsed));
     for uri in parsed.as_deref().into_iter().chain([text]) {
         let plain = unescaped(uri, is_unreserved);
         let (path, query) = plain.split_at(end_of_path(&plain));
         others.push(unescaped(path, is_of_uris) + query);
         // Unescaped dots may form dot segments.
-        others.extend(as_browsers_do(&plain).map(|parsed| in_the_words_of(text, &parsed)));
+        others.extend(whatwg_form(&plain).map(|parsed| with_spelling_of(text, &parsed)));
         others.push(plain);
     }
-    others.extend(with_backslashes(text));
-    if let Some(inner) = within(text) {
+    others.extend(with_rfc3986_host(text));
+    if let Some(inner) = inner_uri(text) {
         // The inner URI has none within itself, so the recursion ends here.
         others.extend(self::others(inner));
         others.push(inner.to_owned());
@@ -49,7 +49,7 @@ pub(super) fn others(text: &str) -> Vec<String> {
 
 /// The URI after a scheme prefix that only says how to fetch it: `view-source:https:`,
 /// `git+https:`.
-fn within(text: &str) -> Option<&str> {
+fn inner_uri(text: &str) -> Option<&str> {
     let (scheme, _) = text.split_once("://")?;
     let (_, inner) = scheme.rsplit_once([':', '+'])?;
     text.get(scheme.len() - inner.len()..).filter(|inner| is_uri(inner))
@@ -57,7 +57,7 @@ fn within(text: &str) -> Option<&str> {
 
 /// The URI with the host that parsers by RFC 3986 (Python's `urllib`, `httpx`) find: after the last
 /// `@` before a slash, even if backslashes precede it.
-fn with_backslashes(text: &str) -> Option<String> {
+fn with_rfc3986_host(text: &str) -> Option<String> {
     let (scheme, rest) = text.split_once("://")?;
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
@@ -69,8 +69,8 @@ fn with_backslashes(text: &str) -> Option<String> {
 /// trailing dot, with the escapes of WHATWG's parser, without any escapes; for files, the path.
 pub(super) fn names(text: &str) -> Vec<String> {
     let parsed = Url::parse(text).ok().map(String::from);
-    let both = as_browsers_do(text).into_iter().chain([text.to_owned()]).chain(parsed);
-    let all = both.chain(bare(text)).chain(path_of_file(text)).chain(at_this_computer(text));
+    let both = whatwg_form(text).into_iter().chain([text.to_owned()]).chain(parsed);
+    let all = both.chain(without_user(text)).chain(path_of_file(text)).chain(by_local_names(text));
     all.flat_map(|uri| [unescaped(&uri, |_| true), uri]).collect()
 }
 
@@ -103,7 +103,7 @@ pub(super) fn decodings(text: &str) -> impl Iterator<Item = String> {
 
 /// The URI without user and trailing dot, and with an IPv4-mapped address as IPv4. `None` if that
 /// changes nothing.
-fn bare(uri: &str) -> Option<String> {
+fn without_user(uri: &str) -> Option<String> {
     let parsed = Url::parse(uri).ok()?;
     let mut url = parsed.clone();
     url.set_username("").and_then(|()| url.set_password(None)).ok()?;
@@ -112,7 +112,7 @@ fn bare(uri: &str) -> Option<String> {
 }
 
 /// If the host is the local machine: the URI with each of its usual names.
-fn at_this_computer(uri: &str) -> Vec<String> {
+fn by_local_names(uri: &str) -> Vec<String> {
     let parsed = Url::parse(uri).ok();
     parsed.iter().flat_map(host::by_local_names).map(|(_, url)| url.into()).collect()
 }
@@ -126,7 +126,7 @@ fn path_of_file(uri: &str) -> Option<String> {
 }
 
 /// The URI as normalized by WHATWG's parser, without a `/` added for an empty path.
-fn as_browsers_do(uri: &str) -> Option<String> {
+fn whatwg_form(uri: &str) -> Option<String> {
     let url = Url::parse(uri).ok()?;
     let has_path = uri.split_once("://").is_none_or(|(_, rest)| rest.contains('/'));
     let is_bare = !has_path && url.path() == "/" && url.query().is_none();
@@ -136,7 +136,7 @@ fn as_browsers_do(uri: &str) -> Option<String> {
 
 /// `parsed` with the spelling of `uri`: its host if it is the same, and without escapes of
 /// characters that `uri` does not escape.
-fn in_the_words_of(uri: &str, parsed: &str) -> String {
+fn with_spelling_of(uri: &str, parsed: &str) -> String {
     let (own, (theirs, rest)) =
         (uri.split_at(end_of_host(uri)).0, parsed.split_at(end_of_host(parsed)));
     let origin = if is_same_host(own, theirs) { own } else { theirs };
@@ -173,12 +173,14 @@ fn end_of_path(uri: &str) -> usize {
 }
 
 fn is_of_the_web(scheme: &str) -> bool {
-    MENDED.iter().any(|known| *known != "file" && scheme.trim_start().eq_ignore_ascii_case(known))
+    NORMALIZED_SCHEMES
+        .iter()
+        .any(|known| *known != "file" && scheme.trim_start().eq_ignore_ascii_case(known))
 }
 
 /// A URI of another than the web schemes, unescaped and split after the host: the origin, and the
 /// path with all that follows.
-pub(super) fn cut(text: &str) -> Option<(String, String)> {
+pub(super) fn split_after_host(text: &str) -> Option<(String, String)> {
     let is_web = text.split_once(':').is_none_or(|(scheme, _)| is_of_the_web(scheme));
     if is_web || end_of_host(text) == 0 {
         return None;
@@ -198,7 +200,8 @@ pub(super) fn is_uri(text: &str) -> bool {
         start.chars().filter(|c| !matches!(c, '\t' | '\n' | '\r')).take(BEGINNING).collect();
     let Some((scheme, rest)) = start.split_once(':') else { return false };
     let is_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
-    let is_known = |scheme: &str| MENDED.iter().any(|known| scheme.eq_ignore_ascii_case(known));
+    let is_known =
+        |scheme: &str| NORMALIZED_SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known));
     // A prefix of the scheme may say how to fetch it.
     let is_inner = || rest.split_once("://").is_some_and(|(inner, _)| is_known(inner));
     !scheme.is_empty()
@@ -242,7 +245,7 @@ fn is_of_no_uri(byte: u8) -> bool {
 }
 
 /// Whether WHATWG's parser would leave the authority of a URI as it is.
-fn is_whole(scheme: &str, rest: &str) -> bool {
+fn has_plain_authority(scheme: &str, rest: &str) -> bool {
     let host = rest.strip_prefix("//");
     match scheme {
         "file" => host.is_some_and(|below| {
@@ -269,7 +272,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_uri_is_read_in_every_way_that_servers_do() {
+    fn uris_have_the_readings_of_all_servers() {
         let readings = |text: &str| {
             let all = others(text).into_iter().chain(names(text));
             all.filter(|reading| is_uri(text) && reading != text).collect::<Vec<_>>()
@@ -315,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn only_one_way_to_write_a_uri_is_plain() {
+    fn only_normalized_uris_are_plain() {
         for uri in [
             "demo://resource/static/document/a..b.md",
             "file:///srv/caf%C3%A9/a%20b%2Fc?d=../e",

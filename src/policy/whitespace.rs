@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_blank_is_one_space() {
+    fn blank_runs_become_one_space() {
         for (text, expected) in [
             ("DROP  TABLE\tx", &["DROP TABLE x"][..]),
             ("DROP\r\n TABLE", &["DROP TABLE"]),
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_found_wherever_it_stands_in_a_long_text() {
+    fn white_space_is_found_anywhere_in_a_long_text() {
         for blank in ["  ", "\t", "--", "/*", "*/", "\u{a0}"] {
             for at in 0..600 {
                 let text = format!("{}{blank}{}", "a".repeat(at), "b".repeat(600 - at));
@@ -133,7 +133,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn nothing_is_missed(text in "[a \\t\\n*/!é\u{a0}-]{0,12}") {
+        fn fast_check_misses_nothing(text in "[a \\t\\n*/!é\u{a0}-]{0,12}") {
             let all = [collapsed(&text), replaced(&text, skip_blank)];
             let differs = all.iter().any(|reading| *reading != text);
             proptest::prop_assert_eq!(differs, !readings(&text).is_empty());

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_decides_as_the_hints_do() {
+    fn written_policy_decides_as_the_hints_do() {
         let tools = [tool("read", Some(true)), tool("drop", None), tool("write", Some(false))];
         let text = write_policy("My Server", &tools);
         assert!(text.contains("  # readOnlyHint: true\n  - tool: \"read\"\n"), "{text}");
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_a_pattern_allows_nothing_else() {
+    fn names_with_wildcards_allow_nothing_else() {
         for name in ["*", "{a,b}", "r?ad", "[x]", ""] {
             let text = write_policy("s", &[tool(name, Some(true))]);
             let policy = Policy::from_file(load_str("w", &text).unwrap());
@@ -154,7 +154,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_the_names_it_loads_and_allows_only_them(
+        fn written_policy_loads_and_allows_only_its_tools(
             server in ".{0,12}", names in prop::collection::vec(".{0,12}", 0..5),
         ) {
             let tools: Vec<ToolHints> = names.iter().map(|name| tool(name, Some(true))).collect();

@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn scalars_are_what_they_look_like() {
+    fn scalars_have_the_types_they_look_like() {
         for (yaml, expected) in [
             ("a: 1", r#"{"a":1}"#),
             ("a: 1.10", r#"{"a":1.10}"#),
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_said_in_json_is_refused() {
+    fn values_without_json_equivalent_are_refused() {
         for text in
             ["a: .5", "a: .inf", "a: .nan", "a: !foo 1", "a: 1\n---\nb: 2", "a: [1", "\u{0}"]
         {
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn slips_of_yaml_come_with_what_to_do() {
+    fn common_yaml_errors_come_with_advice() {
         for (text, advice) in [
             ("a:\n  - b: 1\n   c: 2\n", "indentation"),
             ("a: b: c\n", "in quotes"),
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_document_is_told_as_what_it_is() {
+    fn second_document_is_reported_as_such() {
         for text in ["a: 1\n---\nb: 2", "# x\n---\na: 1\n--- # y\nb: 2\n", "---\n---\nb: 2"] {
             let finding = refused(text);
             assert_eq!(finding.message, "a second YAML document begins here", "{text}");
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn bombs_do_not_go_off() {
+    fn alias_bombs_are_refused() {
         let mut bomb = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
         for level in 1..9 {
             let aliases = vec![format!("*a{}", level - 1); 10].join(",");

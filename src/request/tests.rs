@@ -36,7 +36,7 @@ fn a_rest_request_with_its_query_in_the_path() {
 }
 
 #[test]
-fn what_is_wrong_is_named() {
+fn errors_name_the_problem() {
     assert!(error(r#"{"server":"x","tol":"y"}"#).contains("did you mean `tool`"));
     assert!(error(r#"{"provider":"gitlab","method":"GET","path":"/"}"#).contains("gitlab"));
     assert!(error(r#"{"tool":"x","provider":"github"}"#).contains("either"));
@@ -128,14 +128,14 @@ fn queries_and_headers_are_read_as_the_proxy_reads_them() {
 }
 
 #[test]
-fn documents_leave_names_open() {
+fn documented_requests_may_have_placeholders() {
     let text = br#"{"provider":"github","method":"GET","path":"/orgs/{org}\n","label":"read"}"#;
     let Target::Http(request) = parse_documented(text).unwrap().target else { panic!() };
     assert_eq!(request.path, "/orgs/{org}");
 }
 
 #[test]
-fn a_recording_may_know_more() {
+fn recordings_may_have_unknown_keys() {
     let text = br#"{"tool":"x","label":"read"}"#;
     assert!(parse_text(text, UnknownKeys::Ignore).is_ok());
     assert!(parse_text(text, UnknownKeys::Refuse).is_err());

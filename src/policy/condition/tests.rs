@@ -45,7 +45,7 @@ fn sees_the_action() {
 }
 
 #[test]
-fn what_has_no_answer_errs() {
+fn expressions_without_a_boolean_result_fail() {
     for (expression, args) in [
         ("args.missing == 1", "{}"),
         ("args.n", r#"{"n":1}"#),
@@ -117,7 +117,7 @@ proptest::proptest! {
 
 /// Expressions without a result have none for lenient servers either.
 #[test]
-fn what_a_lenient_server_may_take_for_the_value_is_in_doubt() {
+fn values_that_lenient_servers_convert_are_uncertain() {
     for (expression, args, in_doubt) in [
         ("args.n == 1", r#"{"n":"1"}"#, true),
         ("args.n == 1", r#"{"n":1}"#, false),
@@ -173,7 +173,7 @@ fn what_a_lenient_server_may_take_for_the_value_is_in_doubt() {
 
 /// A text that is a list of texts has as many readings as elements.
 #[test]
-fn a_long_list_as_text_is_judged_up_to_a_cost() {
+fn readings_of_a_long_list_are_bounded() {
     let list = |count: usize| {
         let text = Json::String(format!("[{}\"x\"]", "\"x\",".repeat(count - 1)));
         action(&format!(r#"{{"a":{text}}}"#))
@@ -195,7 +195,7 @@ fn a_long_list_as_text_is_judged_up_to_a_cost() {
 }
 
 #[test]
-fn an_assignment_is_told_as_what_it_is() {
+fn single_equals_sign_is_reported_as_such() {
     let error = |text: &str| Condition::compile(text, &mut SizeBudget::default()).unwrap_err();
     assert_eq!(error("args.x = 1"), "one `=`; `==` compares");
     assert_eq!(error("args.x =1 && args.y == 2"), "one `=`; `==` compares");

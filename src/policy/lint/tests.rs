@@ -19,7 +19,7 @@ fn rules(rules: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_test_of_no_request_is_told() {
+fn test_with_an_invalid_request_is_reported() {
     let found = lint(
         "name: p\ndefault_effect: allow\ntests:\n  - { request: { tool: x }, expect: allow }\n  \
              - { request: { toll: x }, expect: allow }\n  \
@@ -35,7 +35,7 @@ fn a_test_of_no_request_is_told() {
 }
 
 #[test]
-fn the_sample_earns_exactly_one() {
+fn sample_has_exactly_one_warning() {
     let file = load_str("p.yaml", super::super::tests::SAMPLE).unwrap();
     let found = file.lint(&Seen::default()).to_string();
     assert_eq!(file.lint(&Seen::default()).iter().len(), 1, "{found}");
@@ -44,7 +44,7 @@ fn the_sample_earns_exactly_one() {
 }
 
 #[test]
-fn what_earlier_rules_take_is_told() {
+fn shadowed_rules_are_reported() {
     for (text, expected) in [
         (
             "  - { tool: 'a*', effect: deny }\n  - { tool: ab, effect: allow }",
@@ -89,7 +89,7 @@ fn what_earlier_rules_take_is_told() {
 }
 
 #[test]
-fn keys_that_no_request_has_together_are_told() {
+fn rules_with_contradictory_keys_are_reported() {
     for (text, expected) in [
         (
             "  - { tool: a, resource: '/a', effect: deny }",
@@ -110,7 +110,7 @@ fn keys_that_no_request_has_together_are_told() {
 }
 
 #[test]
-fn nothing_is_said_that_is_not_certain() {
+fn uncertain_findings_are_not_reported() {
     for text in [
         "  - { tool: a, conditions: { not: { resource: '/a' } }, effect: deny }",
         "  - { conditions: { or: [{ tool: a }, { resource: '/a' }] }, server: s, effect: deny }",
@@ -128,7 +128,7 @@ fn nothing_is_said_that_is_not_certain() {
 }
 
 #[test]
-fn names_that_do_not_exist_are_told() {
+fn unknown_names_are_reported() {
     let found = lint(
         "name: p
 rules:
@@ -152,7 +152,7 @@ rules:
 }
 
 #[test]
-fn words_that_are_no_truth_values_are_told() {
+fn words_that_are_no_booleans_are_reported() {
     let found = rules(
         "  - { tool: a, args: { a: yes, b: 'no', c: [on, x], d: { ne: Off } }, effect: deny }
   - { tool: b, args: { yes: true, a: \"on\" }, effect: deny }",
@@ -163,7 +163,7 @@ fn words_that_are_no_truth_values_are_told() {
 }
 
 #[test]
-fn a_policy_that_allows_nothing_is_told() {
+fn policy_that_allows_nothing_is_reported() {
     for text in [
         "name: p",
         "name: p\nrules: [ { tool: a, effect: deny } ]",

@@ -25,7 +25,7 @@ fn judge(matcher: &str, args: &str) -> Ternary {
 }
 
 #[test]
-fn operators_judge_what_they_can() {
+fn operators_give_three_valued_results() {
     use Ternary::{False, True, Unknown};
     for (matcher, args, expected) in [
         ("a: main", r#"{"a":"main"}"#, True),
@@ -112,7 +112,7 @@ fn operators_judge_what_they_can() {
 
 /// A text exactly as in the rule is certain, whatever its other names.
 #[test]
-fn what_is_asked_for_is_certain_by_its_own_name() {
+fn exact_values_are_certain() {
     use Ternary::{False, True, Unknown};
     for (matcher, value, expected) in [
         ("{regex: '^https://[^ ]+$'}", "https://x.org/a%20b?c=d%0Ae%22%2F", True),
@@ -174,7 +174,7 @@ fn what_is_asked_for_is_certain_by_its_own_name() {
 }
 
 #[test]
-fn a_missing_path_matches_only_what_asks_for_absence() {
+fn missing_value_matches_only_negative_operators() {
     for matcher in ["{exists: false}", "{ne: 1}", "{not_in: [1]}", "{ne: 1, exists: false}"] {
         assert_eq!(judge(&format!("a: {matcher}"), "{}"), Ternary::True, "{matcher}");
         assert_eq!(judge(&format!("a.b[0].c: {matcher}"), r#"{"a":{"b":[]}}"#), Ternary::True);
@@ -185,7 +185,7 @@ fn a_missing_path_matches_only_what_asks_for_absence() {
 }
 
 #[test]
-fn paths_reach_in_and_lists_say_any_or_all() {
+fn paths_lead_into_objects_and_lists() {
     use Ternary::{False, True, Unknown};
     for (matcher, args, expected) in [
         ("repo.owner: me", r#"{"repo":{"owner":"me"}}"#, True),
@@ -206,7 +206,7 @@ fn paths_reach_in_and_lists_say_any_or_all() {
 }
 
 #[test]
-fn what_is_given_twice_is_only_certain_where_all_agree() {
+fn repeated_parameter_is_certain_only_if_all_values_agree() {
     let source = Source::new("t", "{prefix: a}");
     let node = yaml::parse(&source).unwrap();
     let mut reader = Reader::new(&source);
@@ -222,7 +222,7 @@ fn what_is_given_twice_is_only_certain_where_all_agree() {
 }
 
 #[test]
-fn mistakes_are_told_with_advice() {
+fn errors_come_with_advice() {
     for (text, advice) in [
         ("'f[*].p': x", "`f[any].p` or `f[all].p`"),
         ("a: {prefx: x}", "did you mean `prefix`?"),
@@ -244,7 +244,7 @@ fn mistakes_are_told_with_advice() {
 
 /// Values that some server converts to the wanted one, and values that none does.
 #[test]
-fn what_some_server_reads_otherwise_is_in_doubt() {
+fn values_that_some_server_converts_are_uncertain() {
     use Ternary::{False, True, Unknown};
     for (matcher, values, expected) in [
         // 32-bit integers.

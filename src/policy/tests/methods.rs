@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_condition_names_the_methods_that_it_tells_from_a_call() {
+fn condition_names_methods_that_it_distinguishes_from_calls() {
     let named = |when: &str| {
         let policy = rules(&format!("  - {{ when: '{when}', effect: deny }}"));
         let methods = ["resources/read", "resources/list", "prompts/get", "custom/x", "ping"];
@@ -33,7 +33,7 @@ fn a_condition_names_the_methods_that_it_tells_from_a_call() {
 
 /// Messages from servers are only read if this is so.
 #[test]
-fn a_policy_knows_whether_it_speaks_of_what_servers_send() {
+fn policy_knows_whether_it_judges_messages_from_servers() {
     let judges = |rule: &str| rules(&format!("  - {{ {rule}, effect: deny }}")).judges_servers();
     for rule in [
         "methods: [sampling/createMessage]",
@@ -68,7 +68,7 @@ fn a_policy_knows_whether_it_speaks_of_what_servers_send() {
 }
 
 #[test]
-fn methods_are_written_out() {
+fn methods_must_not_be_globs() {
     let found = |method: &str| {
         let text = format!("name: p\nrules:\n  - {{ methods: ['{method}'], effect: deny }}");
         load_str("p.yaml", &text).unwrap_err().to_string()
@@ -85,7 +85,7 @@ fn methods_are_written_out() {
 
 /// An observing file that names a method does not make the others judge it.
 #[test]
-fn a_method_that_only_an_observing_file_names_passes_the_others() {
+fn method_named_by_an_observing_file_passes_the_others() {
     let file = |text: &str| std::sync::Arc::new(load_str("p.yaml", text).unwrap());
     let strict = file("name: strict\nrules: []\n");
     let trial = file("name: trial\nmode: observe\nrules:\n  - { methods: [ping], effect: deny }\n");

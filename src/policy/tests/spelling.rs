@@ -8,7 +8,7 @@ fn get(provider: &str, path: &str) -> String {
 }
 
 #[test]
-fn another_spelling_of_a_path_slips_past_no_deny_and_into_no_allow() {
+fn respelt_path_matches_deny_rules_but_not_allow_rules() {
     let denying = rules(
         "  - {name: secret, resource: ['/repos/Acme/secret/**', '/users/x/**', '/users/*/getFree', '/issue/SEC-*'], effect: deny}\n  - {effect: allow}",
     );
@@ -44,7 +44,7 @@ fn another_spelling_of_a_path_slips_past_no_deny_and_into_no_allow() {
 }
 
 #[test]
-fn another_spelling_of_a_parameter_slips_past_no_deny_and_into_no_allow() {
+fn respelt_parameter_matches_deny_rules_but_not_allow_rules() {
     let asking = |provider: &str, query: &str| get(provider, &format!("/x?{query}"));
     let denying = rules(
         "  - {name: r, query: {state: closed, $expand: {exists: false}}, effect: deny}
@@ -72,7 +72,7 @@ fn another_spelling_of_a_parameter_slips_past_no_deny_and_into_no_allow() {
 }
 
 #[test]
-fn a_second_name_of_a_path_slips_past_no_deny_and_into_no_allow() {
+fn alias_of_a_path_matches_deny_rules_but_not_allow_rules() {
     let denying = rules(
         "  - {name: microsoft, provider: microsoft, resource: '/v1.0/me/drive/root:/private/**', effect: deny}
   - {name: google, provider: google, resource: ['/drive/v3/files/SECRET', '/storage/v1/b/priv/o/**'], effect: deny}
@@ -101,7 +101,7 @@ fn a_second_name_of_a_path_slips_past_no_deny_and_into_no_allow() {
 }
 
 #[test]
-fn slack_takes_arguments_from_wherever_they_stand() {
+fn slack_arguments_may_be_in_query_or_body() {
     let asking = |query: &str, body: &str| {
         format!(r#"{{"provider":"slack","method":"POST","path":"/api/x?{query}","body":{body}}}"#)
     };
@@ -126,7 +126,7 @@ fn slack_takes_arguments_from_wherever_they_stand() {
 }
 
 #[test]
-fn a_uri_that_servers_read_as_another_slips_past_no_deny_and_into_no_allow() {
+fn ambiguous_uri_matches_deny_rules_but_not_allow_rules() {
     let read = |uri: &str| {
         let uri = Json::String(uri.to_owned()).canonical();
         format!(r#"{{"server":"s","method":"resources/read","args":{{"uri":{uri}}}}}"#)
@@ -156,7 +156,7 @@ fn post(provider: &str, body: &str) -> String {
 }
 
 #[test]
-fn another_spelling_of_a_member_slips_past_no_deny_and_into_no_allow() {
+fn respelt_member_matches_deny_rules_but_not_allow_rules() {
     let lookalikes = [
         ("salesforce", "OwnerId", r#"{"Name":1,"ownerid":"x"}"#),
         ("salesforce", "OwnerId", r#"{"OwnerId\u0000":"x"}"#),
@@ -192,7 +192,7 @@ fn another_spelling_of_a_member_slips_past_no_deny_and_into_no_allow() {
 }
 
 #[test]
-fn a_member_that_no_rule_means_is_no_lookalike() {
+fn unrelated_member_is_no_lookalike() {
     let policy = rules(
         "  - {name: r, provider: salesforce, body: {OwnerId: {exists: true}, 'a.b': 1}, effect: deny}
   - {name: s, provider: salesforce, body: {OwnerId: x}, effect: deny}
@@ -210,7 +210,7 @@ fn a_member_that_no_rule_means_is_no_lookalike() {
 
 /// The rules' authors know of both spellings, if both rules apply.
 #[test]
-fn a_member_that_another_rule_spells_so_is_no_lookalike() {
+fn member_spelt_as_in_another_rule_is_no_lookalike() {
     let policy = rules(
         "  - {name: a, provider: google, body: {emailAddress: x}, effect: deny}
   - {name: b, body: {email_address: x}, effect: deny}
@@ -230,7 +230,7 @@ fn a_member_that_another_rule_spells_so_is_no_lookalike() {
 }
 
 #[test]
-fn an_expression_takes_no_member_for_another_either() {
+fn lookalike_members_make_expressions_uncertain() {
     let by = |effect: &str, when: &str| {
         let other = if effect == "allow" { "deny" } else { "allow" };
         rules(&format!(

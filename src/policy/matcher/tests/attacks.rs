@@ -13,7 +13,7 @@ fn judged(matcher: &str, text: &str) -> Ternary {
 }
 
 #[track_caller]
-fn in_doubt(all: &[(&str, &str)]) {
+fn assert_unknown(all: &[(&str, &str)]) {
     for (matcher, text) in all {
         assert_eq!(judged(matcher, text), Ternary::Unknown, "{matcher} on {text:?}");
     }
@@ -22,11 +22,11 @@ fn in_doubt(all: &[(&str, &str)]) {
 /// Servers that insert a path into a URL, or treat it as a part of one: WHATWG parsers resolve
 /// `%2e%2e` and drop tabs, and the server asked decodes other escapes and ignores a query.
 #[test]
-fn a_path_is_known_in_the_url_that_a_server_makes_of_it() {
+fn paths_are_recognized_as_parts_of_urls() {
     let url =
         url::Url::parse("https://api.example/contents/docs/%2E%2e/.git\thub/a?x=.md").unwrap();
     assert_eq!(url.path(), "/contents/.github/a");
-    in_doubt(&[
+    assert_unknown(&[
         ("{under: /etc}", "/srv/%2e%2e/etc/passwd"),
         ("{under: /etc}", "/srv/%252e%252e/etc/passwd"),
         ("{prefix: /etc/}", "/srv/%2e%2e/etc/passwd"),
@@ -53,8 +53,8 @@ fn a_path_is_known_in_the_url_that_a_server_makes_of_it() {
 /// `CreateFile` and the layers above it (Naming Files, Paths, and Namespaces; File path formats on
 /// Windows systems).
 #[test]
-fn a_path_is_known_as_windows_takes_it() {
-    in_doubt(&[
+fn paths_are_recognized_as_windows_interprets_them() {
+    assert_unknown(&[
         ("{glob: '*.env'}", ".env::$DATA"),
         ("{suffix: .pem}", "C:\\keys\\a.pem::$data"),
         ("{regex: '\\.pem$'}", "C:\\keys\\a.pem. "),
@@ -74,7 +74,7 @@ fn a_path_is_known_as_windows_takes_it() {
 }
 
 #[test]
-fn a_command_is_known_without_its_quotes() {
+fn commands_are_recognized_without_their_quotes() {
     for command in [
         "r'm' -rf /srv",
         "\"rm\" -rf /srv",
@@ -84,14 +84,14 @@ fn a_command_is_known_without_its_quotes() {
         "r$@m -r\\\nf /srv",
         "rm '-rf' \"/srv\"",
     ] {
-        in_doubt(&[
+        assert_unknown(&[
             ("{contains: rm -rf}", command),
             ("{prefix: rm -rf}", command),
             ("{regex: 'rm\\s+-rf'}", command),
             ("{glob: 'rm -rf*'}", command),
         ]);
     }
-    in_doubt(&[
+    assert_unknown(&[
         ("{contains: 'del /s'}", "d^el /s x"),
         ("{contains: Remove-Item}", "Remove-It`em x"),
     ]);
@@ -99,8 +99,8 @@ fn a_command_is_known_without_its_quotes() {
 
 /// Hosts as `httpx` and browsers find them, addresses as mailers do.
 #[test]
-fn where_something_is_sent_is_known() {
-    in_doubt(&[
+fn destinations_are_recognized() {
+    assert_unknown(&[
         ("{prefix: 'https://evil.example/'}", "https://x.org\\@evil.example/a"),
         ("{prefix: 'https://x.org'}", "https://x.org\\@evil.example/a"),
         ("{glob: 'https://evil.example/*'}", "view-source:https://evil.example/a"),
@@ -113,23 +113,26 @@ fn where_something_is_sent_is_known() {
         "J Doe x@evil.example, a@acme.example",
         "x@evil.example\nBcc: a@acme.example",
     ] {
-        in_doubt(&[("{suffix: '@acme.example'}", list), ("{regex: '@acme\\.example$'}", list)]);
+        assert_unknown(&[
+            ("{suffix: '@acme.example'}", list),
+            ("{regex: '@acme\\.example$'}", list),
+        ]);
     }
 }
 
 #[test]
-fn a_word_is_known_by_what_is_seen_of_it_in_texts_of_any_length() {
+fn disguised_words_are_recognized_in_texts_of_any_length() {
     let padding = "a b ".repeat(4 << 10);
     for word in ["ig\u{200b}nore", "\u{ff49}gnore", "ig\u{1}nore"] {
-        in_doubt(&[("{regex: ignore}", word), ("{contains: ignore}", word)]);
-        in_doubt(&[("{regex: ignore}", &format!("{padding}{word}{padding}"))]);
+        assert_unknown(&[("{regex: ignore}", word), ("{contains: ignore}", word)]);
+        assert_unknown(&[("{regex: ignore}", &format!("{padding}{word}{padding}"))]);
     }
     assert_eq!(judged("{regex: ignore}", &format!("{padding}\u{2014}é{padding}")), Ternary::False);
 }
 
 /// All of them reach a server that listens at 127.0.0.1.
 #[test]
-fn this_computer_is_known_by_all_its_names() {
+fn local_machine_is_recognized_by_all_its_names() {
     let names = [
         "localhost",
         "127.0.0.1",
@@ -163,7 +166,7 @@ fn this_computer_is_known_by_all_its_names() {
             }
         }
     }
-    in_doubt(&[
+    assert_unknown(&[
         ("'::1'", "localhost"),
         ("{prefix: localhost}", "::1"),
         ("localhost", "app.localhost"),
@@ -186,7 +189,7 @@ fn this_computer_is_known_by_all_its_names() {
 
 /// Rules as people write them, with ordinary values.
 #[test]
-fn nothing_ordinary_is_taken_for_something_else() {
+fn ordinary_values_are_certain() {
     let rules = [
         "{prefix: [/etc/, /srv/secrets/, ~/.ssh/, 'C:\\Windows\\', .github/]}",
         "{glob: ['*.env', '*.pem', '/home/*/.aws/*', '**/secrets/**', 'http://localhost*', 'rm -rf *']}",
@@ -242,7 +245,7 @@ fn nothing_ordinary_is_taken_for_something_else() {
 
 /// Allow rules still match.
 #[test]
-fn what_is_allowed_stays_allowed() {
+fn allow_rules_still_match_ordinary_values() {
     for (matcher, text) in [
         ("{under: /srv/project}", "/srv/project/a b (1).md"),
         ("{under: /srv/project}", "/srv/project/100%25.md"),
@@ -292,7 +295,7 @@ static MATCHERS: LazyLock<Vec<Matcher>> =
 proptest::proptest! {
     /// The cache gives the same answers as a fresh analysis.
     #[test]
-    fn what_is_known_of_a_text_changes_no_answer(
+    fn cached_analysis_does_not_change_results(
         parts in proptest::collection::vec(
             "[ -~]{0,3}|é|\u{301}|\u{200b}|\0|\n|/etc/passwd|/\\.\\./|~/\\.ssh/id|%2e|DROP|/\\*\\*/|TABLE|\\.env|/home/me/|https://evil\\.example|[\\\\]|main|\\[\"|\"\\]|a@x\\.org, |10\\.1|2130706433|[x]{300}",
             0..6,
