@@ -1,7 +1,8 @@
 //! The cost of recording a row while other processes write the same log.
 //!
-//! `cargo bench --bench contention -- 10` (seconds per run; default 5). Runs one process, then ten,
-//! each recording 100 rows per second with their results, then one that records without pauses.
+//! `cargo bench --bench contention -- 10` (seconds per run; default 5). Runs one and ten processes
+//! that record 100 rows per second each, with their results, without and with a rate limit; then
+//! one that records without pauses, likewise; then four of these.
 
 use std::error::Error;
 use std::io::{BufRead as _, BufReader, Write};

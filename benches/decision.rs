@@ -7,7 +7,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a bench that cannot begin has nothing to measure"
+    reason = "a bench that cannot start measures nothing"
 )]
 
 use std::fmt::Write as _;

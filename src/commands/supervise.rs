@@ -1,4 +1,4 @@
-//! `agentgate supervise`, hidden: what `wrap` runs its server under.
+//! `agentgate supervise` (hidden): the process under which `wrap` runs its server.
 
 use anyhow::Context as _;
 

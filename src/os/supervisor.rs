@@ -1,6 +1,6 @@
-//! The supervisor: one small process between the gate and the server that never
-//! touches the conversation. It outlives a gate that is killed just long enough
-//! to end the server and everything the server started.
+//! The supervisor: a small process between the gate and the server. It does not relay their
+//! messages. If the gate is killed, it ends the server and all processes that the server started,
+//! then itself.
 
 use std::ffi::OsString;
 use std::fs::File;

@@ -341,7 +341,7 @@ mod tests {
                 proptest::prop_assert!(may_become(&written, &json(number)));
                 proptest::prop_assert_eq!(may_become(&written, &json(other)), number == other);
             }
-            // Whatever the text is.
+            // For any text.
             may_become(&Json::String(text), &json(number));
         }
     }

@@ -46,7 +46,7 @@ const BOUNDED: &str = "@bounded";
 pub(crate) struct Condition {
     expression: Expression,
     /// Keeps the regexes alive that [`regexes::matches`] looks up.
-    #[expect(dead_code, reason = "they live as long as what needs them")]
+    #[expect(dead_code, reason = "only kept alive")]
     regexes: Box<[Arc<Regex>]>,
     /// The variables it uses; only these are converted.
     variables: Box<[Variable]>,

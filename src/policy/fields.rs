@@ -274,7 +274,7 @@ mod tests {
             ("Path", Some("resource")),
             ("dry-run", Some("observe")),
             ("efect", Some("effect")),
-            // Ours is not known here.
+            // The synonym is not among the known words.
             ("token", None),
         ] {
             assert_eq!(meant(word, &known), ours, "{word}");

@@ -206,7 +206,7 @@ mod tests {
     fn one_host_has_many_names() {
         for (text, wanted) in [
             ("127.1", "127.0.0.1"),
-            // What listens at all addresses listens at each of 127.0.0.0/8.
+            // A server that listens at all addresses listens at each of 127.0.0.0/8.
             ("127.0.0.2", "127.0.0.1"),
             ("2130706433", "127.0.0.1"),
             ("0x7f000001", "127.0.0.1"),
@@ -235,7 +235,7 @@ mod tests {
             ("sub.evil.example", "evil.example"),
             ("evil.example.org", "evil.example"),
             ("128.0.0.1", "127.0.0.1"),
-            // Versions and files are no hosts.
+            // Versions and file names are not hosts.
             ("1.0.2", "1.2"),
             ("0x16", "22"),
             ("a/main", "main"),

@@ -237,14 +237,14 @@ impl Check {
         Self([operator].into())
     }
 
-    /// Whether `value` is exactly a value asked for.
+    /// Whether `value` is exactly a wanted value.
     pub(super) fn names(&self, value: &Json) -> bool {
         let is_exact = |operator: &Operator| matches!(operator, Operator::Eq(_) | Operator::In(_));
         self.0.iter().all(is_exact) && self.value(value, &Texts::default()) == Ternary::True
     }
 
-    /// Whether it is uncertain if `value` is what is asked for. Operators on texts are not asked
-    /// about other values.
+    /// Whether it is uncertain if `value` matches. False for values of a type that the operators
+    /// are not about.
     pub(super) fn is_uncertain_about<'t>(&self, value: &'t Json, texts: &Texts<'t>) -> bool {
         let is_asked = |operator: &Operator| match operator {
             Operator::Eq(_) | Operator::In(_) => true,

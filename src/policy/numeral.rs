@@ -186,19 +186,19 @@ mod tests {
             ("-5", "100", &[Greater], Some(false)),
             ("2147483647", "0", &[Greater], Some(true)),
             ("-2147483648", "100", &[Less, Equal], Some(true)),
-            // 1000, to who has 32 bits.
+            // 1000 in 32 bits.
             ("-4294966296", "100", &[Greater], None),
             ("-4294966296", "100", &[Less, Equal], None),
             ("-4294966296.5", "100", &[Greater], None),
-            // 0.
+            // 0 in 32 bits.
             ("4294967296", "1000", &[Less], None),
             ("1e300", "1000", &[Less], None),
             ("1e999", "1000", &[Greater], None),
-            // -5.
+            // -5 in 32 bits.
             ("4294967291", "0", &[Greater], None),
             ("5000000000", "100", &[Greater], Some(true)),
             ("5000000000", "100", &[Less], Some(false)),
-            // Milliseconds: whoever counts them has more bits.
+            // Milliseconds: the limit shows that 32 bits are not enough.
             ("1764288000000", "1764200000000", &[Greater], Some(true)),
             ("9007199254740993", "9007199254740992", &[Greater], None),
         ] {

@@ -78,7 +78,7 @@ fn variable<'t>(text: &'t str, after: &'t str, plain: &mut String) -> &'t str {
     after
 }
 
-/// Whether an escape character of `cmd` or PowerShell stands within a word.
+/// Whether there is an escape character of `cmd` or PowerShell within a word.
 fn has_signs(text: &str) -> bool {
     let is_within = |(at, sign): (usize, &str)| {
         let (before, after) = (text.get(..at), text.get(at + sign.len()..));
@@ -123,7 +123,7 @@ mod tests {
             assert!(words.any(|reading| reading == "echo a b"), "{command:?}");
         }
         for command in ["echo \"\\$a \\x \\\" \\\\\"", "echo 'a\\b'"] {
-            // The built-in `echo` of some shells reads escapes, too.
+            // The built-in `echo` of some shells interprets escapes.
             let printed = run(&command.replace("echo", "printf '%s\\n'"));
             let expected = format!("echo {}", printed.trim_end());
             assert!(readings(command).contains(&expected), "{command:?}: {expected:?}");

@@ -1,6 +1,6 @@
 //! Three-valued logic: an operator that cannot judge a value yields unknown. A deny or ask
 //! rule treats unknown as a match, an allow rule as no match, and `not` leaves it unknown,
-//! so that nobody evades a rule by sending a value of the wrong type.
+//! so that a value of the wrong type evades no rule.
 
 use std::ops::Not;
 
