@@ -211,7 +211,7 @@ fn repeated_parameter_is_certain_only_if_all_values_agree() {
     let node = yaml::parse(&source).unwrap();
     let mut reader = Reader::new(&source);
     let name = At { value: "X-Id".to_owned(), span: node.span };
-    let matcher = Matcher::named(&mut reader, &name, &node, true).unwrap();
+    let matcher = Matcher::header(&mut reader, &name, &node).unwrap();
     let pairs = |values: &[&str]| -> Vec<(String, String)> {
         values.iter().map(|value| ("x-id".to_owned(), (*value).to_owned())).collect()
     };
