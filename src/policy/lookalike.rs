@@ -194,8 +194,8 @@ fn argument_paths(key: &Key) -> impl Iterator<Item = &[Step]> {
     one.into_iter().chain(more.iter().map(|steps| &**steps))
 }
 
-/// Collects tool globs whose match keeps a call from being allowed; `restricts` if a match of `clause`
-/// does so.
+/// Collects tool globs whose match keeps a call from being allowed. `restricts` says whether a
+/// match of `clause` does.
 fn collect_restricted<'c>(clause: &'c Clause, restricts: bool, globs: &mut Vec<&'c Glob>) {
     for key in &clause.keys {
         match key {
