@@ -75,7 +75,7 @@ impl Condition {
         let read: Vec<_> = args.iter().filter(read).collect();
         let mut budget = BUDGET + BUDGET_FACTOR * alternate_spellings::cost(read.iter().copied());
         let mut reread = None;
-        // Another name of a text can only change a comparison that asks for that name.
+        // Comparisons take other names of a text into account themselves.
         let spellings = if self.only_compares { Spellings::Others } else { Spellings::All };
         alternate_spellings::arguments(&read, spellings, texts).any(|other| {
             budget = budget.saturating_sub(EVALUATION + alternate_spellings::cost(other.iter()));
