@@ -59,7 +59,7 @@ fn cap_levels(directives: &str, most: LevelFilter) -> String {
     }
     let is_too_fine =
         |level: &str| level.trim().parse().is_ok_and(|level: LevelFilter| level > most);
-    let cap_levels = directives.split(',').map(|directive| match directive.rsplit_once('=') {
+    let directives = directives.split(',').map(|directive| match directive.rsplit_once('=') {
         Some((target, level)) if is_too_fine(level) => format!("{target}={most}"),
         None if is_too_fine(directive) => most.to_string(),
         // A target without a level enables all levels.
@@ -70,7 +70,7 @@ fn cap_levels(directives: &str, most: LevelFilter) -> String {
         }
         _ => directive.to_owned(),
     });
-    cap_levels.collect::<Vec<_>>().join(",")
+    directives.collect::<Vec<_>>().join(",")
 }
 
 /// Whether every line on standard error is a JSON object.

@@ -93,8 +93,8 @@ pub(super) struct Comparisons<'e> {
     /// The variable of the enclosing comprehension, with the path of its elements.
     bound: Option<(&'e str, RootedPath)>,
     pub(super) found: Vec<Comparison>,
-    /// Whether arguments are only compared with literals, or tested for presence. Then another name
-    /// of the same text can only add matches for that name.
+    /// Whether arguments are only compared with literals, or tested for presence. Another name of
+    /// a text can then only add a match, which comparisons take into account.
     pub(super) is_all: bool,
 }
 
