@@ -48,7 +48,7 @@ pub struct Reply {
 
 /// Bytes for the client: lines of the server, or responses of the gate.
 #[derive(Debug, Clone)]
-pub struct Told {
+pub struct ToClient {
     /// The bytes, as they are sent.
     pub bytes: Bytes,
     /// Their metadata.
@@ -70,19 +70,19 @@ impl From<String> for Reply {
 }
 
 /// The server's own bytes, without metadata.
-impl From<Bytes> for Told {
+impl From<Bytes> for ToClient {
     fn from(bytes: Bytes) -> Self {
         Self { bytes, mark: Mark::default() }
     }
 }
 
-impl From<Told> for Bytes {
-    fn from(told: Told) -> Self {
-        told.bytes
+impl From<ToClient> for Bytes {
+    fn from(message: ToClient) -> Self {
+        message.bytes
     }
 }
 
-impl Weight for Told {
+impl Weight for ToClient {
     fn weight(&self) -> usize {
         self.bytes.len()
     }
@@ -256,7 +256,7 @@ pub(super) fn in_flight(max: usize) -> String {
 
 /// Joins responses: an array for a batch, otherwise one per line.
 #[must_use]
-pub fn lines(answers: &[Reply], as_batch: bool) -> Told {
+pub fn lines(answers: &[Reply], as_batch: bool) -> ToClient {
     let lines: Vec<&str> = answers.iter().map(|answer| answer.line.as_str()).collect();
     let text = match as_batch {
         true => format!("[{}]\n", lines.join(",")),
@@ -269,7 +269,7 @@ pub fn lines(answers: &[Reply], as_batch: bool) -> Told {
         rows: marks().flat_map(|mark| mark.rows.iter().cloned()).collect(),
         quota: marks().find_map(|mark| mark.quota),
     };
-    Told { bytes: text.into(), mark }
+    ToClient { bytes: text.into(), mark }
 }
 
 /// Describes for a model what was refused, why, and what to do instead.

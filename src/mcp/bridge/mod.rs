@@ -18,7 +18,7 @@
 //! cancels it, and a session is a header; over pipes there is one stream for all, so
 //! that answers are told apart by their ids, and a session is the process. What does
 //! not depend on that is here: when there is a bridge ([`eras`]), how the gate itself
-//! asks a server for its era ([`down::Question`]), and what becomes of each message.
+//! asks a server for its era ([`down::Probe`]), and what becomes of each message.
 //!
 //! A server that speaks the client's era is never bridged: it is asked first, in
 //! the client's own words, and only where it refuses the era does a bridge stand
@@ -34,7 +34,7 @@ pub mod up;
 use bytes::Bytes;
 
 use super::codes::METHOD_NOT_FOUND;
-use super::server_requests::MAX_ASKED;
+use super::server_requests::MAX_REQUESTS;
 use crate::json::{self, Json};
 
 pub use splice::raw;
@@ -106,7 +106,7 @@ pub const NOT_BRIDGED: &str = "the server asks this of a client of another era o
                                AgentGate does not bridge it";
 
 /// Methods of the requests to the client in a server's message, which the bridge refuses; at
-/// most [`MAX_ASKED`].
+/// most [`MAX_REQUESTS`].
 #[must_use]
 pub fn refused(message: &[u8]) -> Vec<String> {
     match method_and_id(message) {
@@ -118,7 +118,7 @@ pub fn refused(message: &[u8]) -> Vec<String> {
         raw(message, &["result", "inputRequests"]).and_then(|asked| json::parse(asked).ok());
     let Some(Json::Object(asked)) = asked else { return Vec::new() };
     let methods = asked.iter().filter_map(|(_, asked)| asked.as_object()?.get("method")?.as_str());
-    methods.take(MAX_ASKED).map(str::to_owned).collect()
+    methods.take(MAX_REQUESTS).map(str::to_owned).collect()
 }
 
 /// Method and id of a message, if readable.

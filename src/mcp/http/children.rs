@@ -386,7 +386,7 @@ impl Children {
         principal: Arc<str>,
         permits: Permits,
     ) -> std::io::Result<Arc<Session>> {
-        let told = StopRequests::of(self.stop.subscribe());
+        let stop = StopRequests::of(self.stop.subscribe());
         let (program, rest) = self.command.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
         let (child, streams) = os::Child::spawn_without(&self.secrets.names(), program, rest)?;
         let (streams, ready) = match &self.bridge {
@@ -403,11 +403,11 @@ impl Children {
         while running.try_join_next().is_some() {}
         running.spawn(async move {
             let client = session::Client {
-                says: Box::new(from_session),
-                told: Arc::clone(&of_child).distribute(relay.told()),
+                input: Box::new(from_session),
+                writer: Arc::clone(&of_child).distribute(relay.client_queue()),
                 gone: Arc::clone(&of_child).unawaited(),
             };
-            if let Err(error) = session::run(&relay, client, server, told).await {
+            if let Err(error) = session::run(&relay, client, server, stop).await {
                 tracing::warn!(%error, "a session broke");
             }
             of_child.ended();

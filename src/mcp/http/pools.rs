@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use super::children::Children;
 use super::front::Incoming;
-use super::negotiate::{Negotiator, Ways, looked_at};
+use super::negotiate::{Negotiator, Routes, looked_at};
 use super::pipe::Bridge;
 use super::{SESSION, problem};
 use crate::mcp::bridge::Bridging;
@@ -107,7 +107,7 @@ impl Pools {
     }
 }
 
-impl Ways for Pools {
+impl Routes for Pools {
     type Request = Incoming;
     type Error = Box<Response<Body>>;
 

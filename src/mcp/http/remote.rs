@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use super::front::Incoming;
 use super::header_check::Mismatch;
-use super::ids::{Place, Places};
+use super::ids::{IdField, IdFields};
 use super::link::{Link, Principal};
 use super::own_requests::{BOTH, Requester};
 use super::problem;
@@ -185,8 +185,8 @@ impl Remote {
         let weak = Arc::downgrade(&conversation);
         let principal = Principal { name, is_own: false, budget, conversation: weak };
         let own = Principal { is_own: true, ..principal.clone() };
-        let asker = Requester { remote: &self, headers: &incoming.headers, principal: &own };
-        let outgoing = match relay.post(incoming.body.clone(), &asker).await {
+        let sender = Requester { remote: &self, headers: &incoming.headers, principal: &own };
+        let outgoing = match relay.post(incoming.body.clone(), &sender).await {
             Posted::Forward(outgoing) => outgoing,
             Posted::Answer(answer) => return problem::denied(answer),
             Posted::Nothing => return problem::empty(StatusCode::ACCEPTED),
@@ -378,7 +378,7 @@ fn session(incoming: &Incoming) -> Option<&str> {
 /// The id of the request that a cancellation refers to.
 fn given_up(message: &[u8]) -> Option<&[u8]> {
     let is_cancellation = header_check::has_method(message, "notifications/cancelled");
-    Places::of(message).get(message, Place::Requested).filter(|_| is_cancellation)
+    IdFields::of(message).get(message, IdField::RequestId).filter(|_| is_cancellation)
 }
 
 /// What the end of a response stream means, for a request with these headers.

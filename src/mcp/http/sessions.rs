@@ -160,12 +160,12 @@ mod tests {
 
     use super::*;
     use crate::mcp::http::fixture::relays;
-    use crate::mcp::relay::exchange::{Ask, Outgoing, Posted};
+    use crate::mcp::relay::exchange::{Outgoing, OwnRequestSender, Posted};
 
     struct AsksNothing;
 
-    impl Ask for AsksNothing {
-        async fn ask(&self, _: Outgoing) -> Option<Vec<Bytes>> {
+    impl OwnRequestSender for AsksNothing {
+        async fn send(&self, _: Outgoing) -> Option<Vec<Bytes>> {
             Some(Vec::new())
         }
     }

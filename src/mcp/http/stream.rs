@@ -13,7 +13,7 @@ use super::events::{Broken, Events};
 use super::remote::Back;
 use super::sse::Event;
 use crate::mcp::answer::{id_of_response, messages};
-use crate::mcp::relay::exchange::Said;
+use crate::mcp::relay::exchange::Received;
 use crate::mcp::relay::{Relay, TWICE};
 use crate::mcp::reply;
 use crate::net::Body;
@@ -133,7 +133,7 @@ impl Pump {
     /// The bytes of an event to forward. If they are replaced, the replacement is counted in
     /// the memory budget.
     async fn passed(&mut self, event: Event, max: usize) -> Result<Option<Bytes>, Broken> {
-        let passed = self.heard(&event).await;
+        let passed = self.received(&event).await;
         let is_same = passed.as_ref().is_none_or(|passed| passed.as_ptr() == event.raw.as_ptr());
         let budget = self.relay.settings().answer_memory.as_ref().filter(|_| !is_same);
         drop(event);
@@ -142,7 +142,7 @@ impl Pump {
     }
 
     /// The bytes of an event to forward, or a replacement.
-    async fn heard(&mut self, event: &Event) -> Option<Bytes> {
+    async fn received(&mut self, event: &Event) -> Option<Bytes> {
         let withholds = self.relay.withholds_unread();
         // Whatever its kind, which some clients ignore.
         let message = if withholds { event.data.as_deref() } else { event.message() };
@@ -154,11 +154,11 @@ impl Pump {
         let again = self.answers_again(message);
         let message = Bytes::copy_from_slice(message);
         let owes = self.owes();
-        let Said { passed: heard, replies } = self.relay.heard(&message).await;
+        let Received { passed, replies } = self.relay.receive(&message).await;
         self.back.tell(replies);
         // A request that was written off meanwhile is not answered by this.
         self.answered |= owes && !self.owes();
-        match heard {
+        match passed {
             Some(_) if again => {
                 tracing::warn!("{TWICE}");
                 None

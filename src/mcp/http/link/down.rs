@@ -15,11 +15,11 @@ use tokio::task::AbortHandle;
 use super::turn::{self, turned};
 use super::{Link, OWN_REQUEST_TIMEOUT, budget, note_refused, own, principal, refuses};
 use crate::mcp::answer;
-use crate::mcp::bridge::down::{self, Back, Down, Finding, Question};
+use crate::mcp::bridge::down::{self, Back, Down, Finding, Probe};
 use crate::mcp::bridge::eras::KNOWN;
 use crate::mcp::bridge::{Step, raw};
 use crate::mcp::era;
-use crate::mcp::http::ids::{Place, Places};
+use crate::mcp::http::ids::{IdField, IdFields};
 use crate::mcp::http::messages::Messages;
 use crate::mcp::http::problem;
 use crate::mcp::http::sessions::{IDLE, MAX_SESSIONS};
@@ -152,20 +152,20 @@ impl Link {
     /// handshake.
     async fn open_down(self: &Arc<Self>, like: &Request<Bytes>) -> Known {
         let headers = [(REVISION, era::STATELESS), (METHOD, "server/discover")];
-        match self.ask(like, Question::Discover.message(), &headers).await {
+        match self.request_own(like, Probe::Discover.message(), &headers).await {
             // Refused credentials and failures show nothing about the era.
             Some((status, ..)) if !status.is_success() && !refuses(status) => {
                 return Known::Nothing;
             }
             None => return Known::Nothing,
-            Some((.., answer)) if Question::Discover.finds(&answer) == Finding::NoBridge => {
+            Some((.., answer)) if Probe::Discover.evaluate(&answer) == Finding::NoBridge => {
                 return Known::Native(Instant::now());
             }
             Some(_) => {}
         }
-        let asked = self.ask(like, Question::Initialize.message(), &[]).await;
-        let Some((_, session, answer)) = asked else { return Known::Nothing };
-        let Finding::Handshake(down) = Question::Initialize.finds(&answer) else {
+        let response = self.request_own(like, Probe::Initialize.message(), &[]).await;
+        let Some((_, session, answer)) = response else { return Known::Nothing };
+        let Finding::Handshake(down) = Probe::Initialize.evaluate(&answer) else {
             return Known::Native(Instant::now());
         };
         self.negotiator.wants_handshake();
@@ -248,10 +248,10 @@ async fn listen(link: Arc<Link>, connection: Weak<Connection>) {
         request.headers_mut().remove(CONTENT_TYPE);
         let Ok(response) = link.native(request, OWN_REQUEST_TIMEOUT).await else { return };
         let budget = connection.upgrade().and_then(|open| budget(&open.like).cloned());
-        let Some(mut asked) = Messages::of(response, link.max_message, budget.as_ref()) else {
+        let Some(mut messages) = Messages::of(response, link.max_message, budget.as_ref()) else {
             return;
         };
-        while let Some(message) = asked.next().await {
+        while let Some(message) = messages.next().await {
             let Some(connection) = connection.upgrade() else { return };
             note_refused(connection.like.extensions(), &message);
             if let Back::Reply(reply) = Down::back("", &message) {
@@ -299,25 +299,25 @@ struct Exchange {
 impl Exchange {
     fn new(link: &Arc<Link>, connection: &Arc<Connection>, request: &Request<Bytes>) -> Self {
         let message = request.body();
-        let places = Places::of(message);
+        let fields = IdFields::of(message);
         let number = connection.last.fetch_add(1, Ordering::Relaxed) + 1;
         Self {
             link: Arc::clone(link),
             connection: Arc::clone(connection),
             like: own(request, Bytes::new(), &[]),
             method: raw(message, &["method"]).and_then(answer::string).unwrap_or_default(),
-            id: places.get(message, Place::Id).unwrap_or_default().to_vec(),
-            token: places.get(message, Place::Progress).map(<[u8]>::to_vec),
+            id: fields.get(message, IdField::Id).unwrap_or_default().to_vec(),
+            token: fields.get(message, IdField::ProgressToken).map(<[u8]>::to_vec),
             number: number.to_string().into_bytes(),
             over: false,
         }
     }
 
     fn outgoing(&self, message: &Bytes) -> Bytes {
-        Places::of(message).replaced(message, |place| match place {
-            Place::Id => Some(&self.number),
-            Place::Progress => self.token.as_ref().map(|_| self.number.as_slice()),
-            Place::Subscription | Place::Requested => None,
+        IdFields::of(message).replaced(message, |field| match field {
+            IdField::Id => Some(&self.number),
+            IdField::ProgressToken => self.token.as_ref().map(|_| self.number.as_slice()),
+            IdField::SubscriptionId | IdField::RequestId => None,
         })
     }
 
@@ -338,14 +338,14 @@ impl Exchange {
                 None
             }
             Back::Pass(passed) => {
-                let places = Places::of(&passed);
+                let fields = IdFields::of(&passed);
                 let answers = raw(&passed, &["method"]).is_none();
                 self.over |= answers;
                 if answers {
                     return Some(turn::under(&passed, &self.id));
                 }
-                Some(places.replaced(&passed, |place| match place {
-                    Place::Progress => self.token.as_deref(),
+                Some(fields.replaced(&passed, |field| match field {
+                    IdField::ProgressToken => self.token.as_deref(),
                     _ => None,
                 }))
             }

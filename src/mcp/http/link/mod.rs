@@ -15,9 +15,9 @@ use futures_util::future::{Either, FutureExt as _};
 use http::header::CONTENT_TYPE;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 
-use super::negotiate::{Asked, Negotiator, Ways, refuses};
+use super::negotiate::{Negotiator, RoutedRequest, Routes, refuses};
 use super::{LAST_EVENT_ID, METHOD, NAME, REVISION, SESSION};
-use crate::mcp::bridge::down::{Question, shakes_hands};
+use crate::mcp::bridge::down::{Probe, accepts_handshake};
 use crate::mcp::bridge::eras::{Choice, Opening};
 use crate::mcp::bridge::{self, Bridging};
 use crate::mcp::params;
@@ -79,8 +79,8 @@ impl Link {
         match negotiator.opening(request.method(), request.headers(), request.body()) {
             None => Either::Left(self.native(request, timeout)),
             Some(opening) => {
-                let ways = LinkWays { link: self, timeout };
-                let sent = async move { negotiator.send(&ways, opening, request).await };
+                let routes = LinkRoutes { link: self, timeout };
+                let sent = async move { negotiator.send(&routes, opening, request).await };
                 Either::Right(sent.boxed())
             }
         }
@@ -116,20 +116,20 @@ impl Link {
 
     /// Whether the server refuses a handshake of the gate, too: then it refused the client's
     /// because of its era.
-    async fn shakes_no_hands(self: &Arc<Self>, like: &Request<Bytes>) -> bool {
+    async fn refuses_handshake(self: &Arc<Self>, like: &Request<Bytes>) -> bool {
         let Some((status, session, answer)) =
-            self.ask(like, Question::Initialize.message(), &[]).await
+            self.request_own(like, Probe::Initialize.message(), &[]).await
         else {
             return false;
         };
-        let shakes_hands = shakes_hands(&answer);
-        if let Some(session) = session.filter(|_| shakes_hands) {
+        let accepts_handshake = accepts_handshake(&answer);
+        if let Some(session) = session.filter(|_| accepts_handshake) {
             let mut farewell = own(like, Bytes::new(), &[]);
             *farewell.method_mut() = Method::DELETE;
             farewell.headers_mut().insert(SESSION, session);
             self.tell(farewell);
         }
-        !shakes_hands && (status.is_success() || refuses(status))
+        !accepts_handshake && (status.is_success() || refuses(status))
     }
 
     /// The response for a session of a gate (this or another) that has ended: the client must
@@ -149,14 +149,14 @@ impl Link {
 
     /// Sends a request of the gate with the credentials of `like`; returns status, session and
     /// response.
-    async fn ask(
+    async fn request_own(
         &self,
         like: &Request<Bytes>,
         message: Bytes,
         headers: &[(HeaderName, &str)],
     ) -> Option<(StatusCode, Option<HeaderValue>, Bytes)> {
         let request = own(like, message, headers);
-        let asked = async {
+        let exchange = async {
             let response = self.native(request, OWN_REQUEST_TIMEOUT).await.ok()?;
             let session = response.headers().get(SESSION).cloned();
             let status = response.status();
@@ -166,17 +166,17 @@ impl Link {
                 turn::first_answer(response, (self.max_message, budget(like))).await?,
             ))
         };
-        tokio::time::timeout(OWN_REQUEST_TIMEOUT, asked).await.ok().flatten()
+        tokio::time::timeout(OWN_REQUEST_TIMEOUT, exchange).await.ok().flatten()
     }
 }
 
 /// The routes of a link, for requests with this timeout.
-struct LinkWays<'l> {
+struct LinkRoutes<'l> {
     link: &'l Arc<Link>,
     timeout: Duration,
 }
 
-impl Ways for LinkWays<'_> {
+impl Routes for LinkRoutes<'_> {
     type Request = Request<Bytes>;
     type Error = SendError;
 
@@ -194,7 +194,7 @@ impl Ways for LinkWays<'_> {
         refusal: Option<&HeaderMap>,
     ) -> Option<Result<Response<Body>, SendError>> {
         if opening == Opening::Handshake {
-            if refusal.is_some() && !self.link.shakes_no_hands(request).await {
+            if refusal.is_some() && !self.link.refuses_handshake(request).await {
                 return None;
             }
             return self.link.open_up(request).await.map(Ok);
@@ -212,7 +212,7 @@ impl Ways for LinkWays<'_> {
     }
 }
 
-impl Asked for Request<Bytes> {
+impl RoutedRequest for Request<Bytes> {
     fn message(&self) -> &[u8] {
         self.body()
     }

@@ -12,7 +12,7 @@ use http::{Response, StatusCode};
 use crate::mcp::codes;
 use crate::mcp::http::events::Events;
 use crate::mcp::http::headers::{is_json, is_stream};
-use crate::mcp::http::ids::{Place, Places};
+use crate::mcp::http::ids::{IdField, IdFields};
 use crate::mcp::http::messages::Messages;
 use crate::mcp::http::remote::RESPONSE_TIMEOUT;
 use crate::mcp::http::sse::Event;
@@ -31,10 +31,10 @@ pub(super) type Until = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// Sets the id of a response. Errors from servers that did not process the message have another
 /// id or none.
 pub(super) fn under(answer: &Bytes, id: &[u8]) -> Bytes {
-    let places = Places::of(answer);
-    match places.get(answer, Place::Id) {
+    let fields = IdFields::of(answer);
+    match fields.get(answer, IdField::Id) {
         Some(same) if same == id => answer.clone(),
-        Some(_) => places.replaced(answer, |place| (place == Place::Id).then_some(id)),
+        Some(_) => fields.replaced(answer, |field| (field == IdField::Id).then_some(id)),
         None => match answer.trim_ascii_start().strip_prefix(b"{") {
             Some(rest) => [b"{\"id\":", id, b",", rest].concat().into(),
             None => answer.clone(),

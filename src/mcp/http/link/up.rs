@@ -121,7 +121,7 @@ impl Link {
     pub(super) async fn open_up(&self, initialize: &Request<Bytes>) -> Option<Response<Body>> {
         let (up, discover) = Up::open(initialize.body())?;
         let headers = [(REVISION, era::STATELESS), (METHOD, "server/discover")];
-        let (status, _, answer) = self.ask(initialize, discover, &headers).await?;
+        let (status, _, answer) = self.request_own(initialize, discover, &headers).await?;
         let opened = up.opened(&answer).filter(|_| status.is_success())?;
         let id = self.up.begin(principal(initialize), up);
         let mut response = problem::json_rpc(StatusCode::OK, opened);

@@ -145,13 +145,13 @@ impl Exchange<'_> {
         let mut events = Events::new(body, max, budget);
         while let Some(event) = events.next().await? {
             let Some(message) = event.message() else { continue };
-            let heard = self.relay.heard(&Bytes::copy_from_slice(message)).await;
-            back.tell(heard.replies);
+            let received = self.relay.receive(&Bytes::copy_from_slice(message)).await;
+            back.tell(received.replies);
             if self.relay.awaits(owed) {
                 continue;
             }
             drop((event, events));
-            let answer = memory::reserve(budget, heard.passed.unwrap_or_default(), max).await;
+            let answer = memory::reserve(budget, received.passed.unwrap_or_default(), max).await;
             return Ok(answer.ok_or(Broken::Untaken)?);
         }
         Err("the server's stream ended without an answer".into())
@@ -166,9 +166,9 @@ impl Exchange<'_> {
         let (budget, max) =
             (self.relay.settings().answer_memory.as_ref(), self.remote.target.max_message);
         let body = hold_answer(body, budget, max, RESPONSE_TIMEOUT).await?;
-        let heard = self.relay.heard(&body).await;
-        back.tell(heard.replies);
-        let passed = heard.passed.unwrap_or_default();
+        let received = self.relay.receive(&body).await;
+        back.tell(received.replies);
+        let passed = received.passed.unwrap_or_default();
         let unanswered = self.owed.as_deref().is_some_and(|id| self.relay.awaits(id));
         if unanswered && parts.status.is_success() {
             let said = problem::quoted(&passed);
