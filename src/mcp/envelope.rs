@@ -11,8 +11,9 @@ mod framing;
 
 pub use framing::Framing;
 
+use super::codes;
+use super::era::{self, Batches};
 use super::scan::{MAX_TOKEN, Outline, is_id, outline};
-use super::{codes, era};
 use crate::fold::{alike, fold};
 use crate::json::{self, Json, JsonError, Object, PROTOTYPE, Reader};
 use crate::terminal::brief;
@@ -35,6 +36,15 @@ const ENVELOPE_KEYS: [&str; 7] =
 /// Members that determine what a `tools/call` does.
 const CALL_KEYS: [&str; 7] =
     ["name", "arguments", era::META, "task", "inputResponses", "requestState", PROTOTYPE];
+
+/// Whether messages come, or are answered, each by itself or as a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// One message, or one per line.
+    Single,
+    /// An array.
+    Batch,
+}
 
 /// A line from a client.
 #[derive(Debug)]
@@ -100,8 +110,8 @@ pub struct Unreadable {
     pub ids: Vec<Option<Vec<u8>>>,
     /// The id of the server's request that it responds to.
     pub answered: Option<Vec<u8>>,
-    /// Whether it was a batch, so that the response has to be one.
-    pub is_batch: bool,
+    /// How it has to be answered.
+    pub layout: Layout,
     /// The method, if it is a known one.
     pub method: Option<&'static str>,
     /// The error.
@@ -118,12 +128,11 @@ pub struct Fault {
     pub what: String,
 }
 
-/// Parses a line (with or without its end) or a body. `batches`: whether the negotiated
-/// revision allows batches.
+/// Parses a line (with or without its end) or a body.
 ///
 /// # Errors
 /// [`Unreadable`] for everything that two parsers might read differently.
-pub fn read(line: &[u8], batches: bool, framing: Framing) -> Result<Frame<'_>, Unreadable> {
+pub fn read(line: &[u8], batches: Batches, framing: Framing) -> Result<Frame<'_>, Unreadable> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let Some(first) = line.iter().find(|byte| !byte.is_ascii_whitespace()) else {
@@ -145,8 +154,12 @@ fn read_single(line: &[u8], framing: Framing) -> Result<Message<'_>, Fault> {
     message.into_message()
 }
 
-fn read_batch(line: &[u8], allowed: bool, framing: Framing) -> Result<Frame<'_>, Unreadable> {
+fn read_batch(line: &[u8], batches: Batches, framing: Framing) -> Result<Frame<'_>, Unreadable> {
     let elements = split_batch(line).map_err(|fault| unreadable(line, fault))?;
+    let layout = match batches {
+        Batches::Allowed => Layout::Batch,
+        Batches::Refused => Layout::Single,
+    };
     let refuse = |fault| {
         let ids = elements.iter().map(|element| outline(element)).collect::<Vec<_>>();
         let asking = ids.into_iter().filter(|outline| !outline.is_response && outline.id.is_some());
@@ -154,9 +167,9 @@ fn read_batch(line: &[u8], allowed: bool, framing: Framing) -> Result<Frame<'_>,
         if ids.is_empty() {
             ids.push(None);
         }
-        Unreadable { ids, answered: None, is_batch: allowed, method: None, fault }
+        Unreadable { ids, answered: None, layout, method: None, fault }
     };
-    if !allowed {
+    if batches == Batches::Refused {
         let what = "an array of messages: the revision agreed on has no batches";
         return Err(refuse(Fault::request(what)));
     }
@@ -196,14 +209,14 @@ impl Unreadable {
         } else {
             (outline.id, None)
         };
-        Self { ids: vec![id], answered, is_batch: false, method: None, fault }
+        Self { ids: vec![id], answered, layout: Layout::Single, method: None, fault }
     }
 
     /// A request that was parsed, but is not what it seems.
     #[must_use]
     pub fn answering(id: Option<&[u8]>, fault: Fault) -> Self {
         let ids = vec![id.map(<[u8]>::to_vec)];
-        Self { ids, answered: None, is_batch: false, method: None, fault }
+        Self { ids, answered: None, layout: Layout::Single, method: None, fault }
     }
 }
 

@@ -29,7 +29,7 @@ use tokio::sync::Notify;
 
 use cleared::Cleared;
 
-use super::envelope::Framing;
+use super::envelope::{Framing, Layout};
 use super::era::Era;
 use super::frames::Frames;
 use super::open_requests::OpenRequests;
@@ -277,9 +277,9 @@ impl Relay {
     }
 
     /// Sends `answers` to the client, unless it is gone.
-    async fn answer(&self, answers: &[Reply], as_batch: bool) {
+    async fn answer(&self, answers: &[Reply], layout: Layout) {
         if !answers.is_empty() {
-            let _ = self.to_client.push(reply::lines(answers, as_batch)).await;
+            let _ = self.to_client.push(reply::lines(answers, layout)).await;
         }
     }
 
@@ -304,7 +304,7 @@ impl Relay {
         for (id, kind) in held.into_iter().map(|id| (id, None)).chain(pending) {
             self.fail(kind, why);
             let answer = reply::upstream_failed(Some(id.as_bytes()), why);
-            self.answer(&[answer.into()], false).await;
+            self.answer(&[answer.into()], Layout::Single).await;
         }
     }
 

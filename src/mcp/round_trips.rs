@@ -153,10 +153,11 @@ impl OpenInputRequests {
 mod tests {
     use super::*;
     use crate::mcp::envelope::{Frame, Framing, read};
+    use crate::mcp::era::Batches;
     use crate::mcp::server_requests;
 
     fn round_trip(message: &str) -> Result<Option<RoundTrip>, Fault> {
-        match read(message.as_bytes(), false, Framing::Lines).unwrap() {
+        match read(message.as_bytes(), Batches::Refused, Framing::Lines).unwrap() {
             Frame::Single(message) => RoundTrip::of(&message),
             other => panic!("{other:?}"),
         }

@@ -6,6 +6,7 @@
 //! another message than was judged is then a fault, as it is in [`super::envelope`]. Pure.
 
 use super::envelope::{self, Content, Fault, Frame, Framing, Message, exact};
+use super::era::Batches;
 use crate::fold::fold;
 use crate::json::{Json, JsonError, Object, PROTOTYPE, Reader};
 
@@ -70,7 +71,7 @@ pub fn read(message: &[u8], framing: Framing) -> Result<Option<ServerMessage<'_>
     if memchr::memchr(b'{', message).is_none() || is_whole && is_no_message(message) {
         return Ok(None);
     }
-    let read = match envelope::read(message, false, framing) {
+    let read = match envelope::read(message, Batches::Refused, framing) {
         Ok(Frame::Single(read)) => read,
         Ok(Frame::Blank | Frame::Batch(_)) => return Ok(None),
         Err(unreadable) => return Err(unreadable.fault),

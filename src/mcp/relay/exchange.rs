@@ -147,8 +147,9 @@ impl Relay {
     /// Processes a message from the server: updates the state, and judges what it asks.
     pub async fn receive(&self, message: &Bytes) -> Received {
         let Processed { passed, replies, .. } = self.process(message).await;
-        let replies = replies.into_iter().map(|reply| reply::lines(&[reply], false));
-        Received { passed, replies: replies.map(|reply| Outgoing(Cleared::own(reply))).collect() }
+        let replies = replies.into_iter().map(|reply| Outgoing(Cleared::own(reply.into_line())));
+        let replies = replies.collect();
+        Received { passed, replies }
     }
 
     /// Whether unreadable messages of the server must not reach the client.
@@ -183,11 +184,11 @@ impl Relay {
     /// Refuses and records an ambiguous message. Returns the response for the client; `None` if
     /// the message is unambiguous.
     pub async fn refuse_unreadable(&self, message: &[u8]) -> Option<ToClient> {
-        let batches = self.state().era.allows_batches();
+        let batches = self.state().era.batches();
         let unreadable = envelope::read(message, batches, Framing::Bodies).err()?;
-        let is_batch = unreadable.is_batch;
+        let layout = unreadable.layout;
         let answers = self.refused(unreadable).await;
-        Some(reply::lines(&answers, is_batch))
+        Some(reply::lines(&answers, layout))
     }
 
     /// Whether the request with this id is in flight.

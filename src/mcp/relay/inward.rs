@@ -12,7 +12,7 @@ use super::{Held, LIST_TIMEOUT, Relay};
 use crate::action::{Malformed, McpRequest, Target, ToolCall};
 use crate::gate::{Permit, Receipt};
 use crate::json::{Json, Object};
-use crate::mcp::envelope::{self, Call, Content, Fault, Message, Other, Unreadable};
+use crate::mcp::envelope::{self, Call, Content, Fault, Layout, Message, Other, Unreadable};
 use crate::mcp::era;
 use crate::mcp::frames::{Frame, Frames};
 use crate::mcp::pending::{Key, MAX_PENDING, PendingRequest, RequestKind};
@@ -72,25 +72,25 @@ impl Relay {
 
     /// Processes one line.
     pub(super) async fn line(&self, line: Bytes, unlisted: Unlisted) {
-        let batches = self.state().era.allows_batches();
+        let batches = self.state().era.batches();
         let frame = match envelope::read(&line, batches, self.framing) {
             Ok(frame) => frame,
             Err(unreadable) => return Box::pin(self.refuse(unreadable)).await,
         };
-        let (messages, as_batch) = match frame {
+        let (messages, layout) = match frame {
             envelope::Frame::Blank => return self.pass(Cleared::blank(line)).await,
-            envelope::Frame::Single(message) => (vec![message], false),
-            envelope::Frame::Batch(messages) => (messages, true),
+            envelope::Frame::Single(message) => (vec![message], Layout::Single),
+            envelope::Frame::Batch(messages) => (messages, Layout::Batch),
         };
         if unlisted == Unlisted::Waits && self.hold(&line, &messages).await {
             return;
         }
-        self.decide(&line, messages, as_batch).await;
+        self.decide(&line, messages, layout).await;
     }
 
     /// Judges every message of `line` and sends it whole or not at all: batches are never
     /// split.
-    async fn decide(&self, line: &Bytes, messages: Vec<Message<'_>>, as_batch: bool) {
+    async fn decide(&self, line: &Bytes, messages: Vec<Message<'_>>, layout: Layout) {
         let ids: Vec<_> = messages.iter().map(Message::asking).collect();
         let handshake_over = messages.iter().any(Message::is_initialized);
         let mut outgoing = None;
@@ -121,7 +121,7 @@ impl Relay {
                         self.reopen_input_requests(round_trip);
                     }
                     self.unsettle(settled);
-                    return self.answer_refused(&ids, index, answer, as_batch).await;
+                    return self.answer_refused(&ids, index, answer, layout).await;
                 }
             }
             pending.extend(key.map(|key| (key, PendingRequest { kind, round_trip })));
@@ -145,7 +145,7 @@ impl Relay {
         ids: &[Option<&[u8]>],
         refused: usize,
         answer: Option<Reply>,
-        as_batch: bool,
+        layout: Layout,
     ) {
         let mut answer = answer;
         let others = ids.iter().enumerate().filter_map(|(index, id)| {
@@ -156,7 +156,7 @@ impl Relay {
             }
         });
         let answers: Vec<_> = others.collect();
-        self.answer(&answers, as_batch).await;
+        self.answer(&answers, layout).await;
     }
 
     async fn judge(&self, line: &Bytes, message: Message<'_>) -> Judged {
@@ -240,9 +240,9 @@ impl Relay {
     }
 
     async fn refuse(&self, message: Unreadable) {
-        let is_batch = message.is_batch;
+        let layout = message.layout;
         let answers = self.refused(message).await;
-        self.answer(&answers, is_batch).await;
+        self.answer(&answers, layout).await;
     }
 
     /// Records an unreadable message. Returns the responses for its sender.
@@ -253,7 +253,7 @@ impl Relay {
             // Otherwise the server would wait forever.
             let _ = self
                 .to_server
-                .push(Cleared::own(reply::lines(&[reply::answer_lost(id).into()], false)))
+                .push(Cleared::own(Reply::from(reply::answer_lost(id)).into_line()))
                 .await;
         }
         reply::unreadable(&message, &denial)
@@ -320,8 +320,8 @@ impl Relay {
         let mut state = self.state();
         match change {
             Change::Nothing => {}
-            Change::Introduced(meta) => state.era.seen(&meta),
-            Change::ShakesHands => state.era.asked(),
+            Change::Introduced(meta) => state.era.observe_meta(&meta),
+            Change::ShakesHands => state.era.begin_handshake(),
             Change::GivesUp(id) => {
                 state.held.remove(&id);
                 let kind = state.pending.take(&id);
@@ -339,7 +339,7 @@ impl Relay {
         let held = {
             let mut state = self.state();
             let waits = calls().any(|call| state.needs_list(&call.name));
-            calls().for_each(|call| state.era.seen(&call.meta));
+            calls().for_each(|call| state.era.observe_meta(&call.meta));
             if !waits || !state.era.will_listen() {
                 return false;
             }

@@ -15,6 +15,7 @@ use crate::action::{Target, ToolCall};
 use crate::gate::Receipt;
 use crate::json::Object;
 use crate::mcp::answer::{self, Answer, Message, Shape};
+use crate::mcp::envelope::Layout;
 use crate::mcp::frames::{Frame, Frames};
 use crate::mcp::listing::{self, Listed};
 use crate::mcp::open_requests::{Fingerprint, fingerprint};
@@ -92,7 +93,7 @@ impl Relay {
             self.tell_server(request);
         }
         for reply in replies {
-            self.tell_server(reply::lines(&[reply], false));
+            self.tell_server(reply.into_line());
         }
     }
 
@@ -200,7 +201,7 @@ impl Relay {
                     Answer::Result(shape) => shape.protocol_version.and_then(answer::string),
                     _ => None,
                 };
-                self.state().era.answered(version);
+                self.state().era.end_handshake(version);
                 self.shared.news.notify_waiters();
             }
             Some(RequestKind::Task(task)) => self.task_answered(&task, answer),
@@ -269,8 +270,7 @@ impl Relay {
     ) {
         let Some(id) = outline.id else { return };
         if outline.has_method {
-            let answer = reply::lines(&[refuse(Some(&id)).into()], false);
-            self.tell_server(answer);
+            self.tell_server(Reply::from(refuse(Some(&id))).into_line());
         } else if outline.is_response {
             let (own, kind) = {
                 let mut state = self.state();
@@ -284,7 +284,7 @@ impl Relay {
                 other => self.close(other, &Answer::Unreadable),
             }
             if !own {
-                self.answer(&[refuse(Some(&id)).into()], false).await;
+                self.answer(&[refuse(Some(&id)).into()], Layout::Single).await;
             }
         }
     }

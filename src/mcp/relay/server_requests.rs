@@ -14,7 +14,7 @@ use crate::action::{McpRequest, Target};
 use crate::gate::Receipt;
 use crate::json::Object;
 use crate::mcp::answer::{self, Message};
-use crate::mcp::envelope::{Content, Fault, Other, Unreadable, likely_method};
+use crate::mcp::envelope::{Content, Fault, Layout, Other, Unreadable, likely_method};
 use crate::mcp::open_requests::{self, Fingerprint, Registration, fingerprint};
 use crate::mcp::pending::Key;
 use crate::mcp::reply::{self, Form, Reply, Speaker};
@@ -333,7 +333,7 @@ fn is_judged(policy: &Policy, method: &str) -> bool {
 
 /// Replaces the response `raw` (which may be a line) by `answer`.
 fn replaced_by(raw: &[u8], answer: Reply, processed: &mut Processed) -> Disposition {
-    let answer = reply::lines(&[answer], false);
+    let answer = reply::lines(&[answer], Layout::Single);
     processed.mark.rows.extend(answer.mark.rows);
     processed.mark.speaker = Speaker::Gate;
     let end: &[u8] = if raw.ends_with(b"\n") { b"\n" } else { b"" };

@@ -19,8 +19,8 @@ fn page(tools: &mut Tools, cursor: Option<&str>, list: &str, next: Option<&str>)
 
 fn initialized() -> Era {
     let mut era = Era::default();
-    era.asked();
-    era.answered(Some("2025-11-25".to_owned()));
+    era.begin_handshake();
+    era.end_handshake(Some("2025-11-25".to_owned()));
     era.initialized();
     era
 }
