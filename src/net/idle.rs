@@ -152,7 +152,7 @@ impl Activity {
     }
 
     /// Sets whether the client does not read what is sent.
-    pub(super) fn is_stuck(&self, is_stuck: bool) {
+    pub(super) fn set_stuck(&self, is_stuck: bool) {
         self.state().is_stuck = is_stuck;
     }
 
@@ -161,7 +161,7 @@ impl Activity {
         let is_idle = state.under_way == 0 && !state.is_stuck && state.asked.is_none();
         let since = is_idle.then_some(state.idle)?;
         drop(state);
-        (!self.0.heads.is_amid()).then_some(since)
+        (!self.0.heads.is_incomplete()).then_some(since)
     }
 
     fn is_closing(&self) -> bool {
@@ -236,7 +236,7 @@ mod tests {
         let connections = Connections::default();
         let all = idle(&connections, 5).await;
         let busy = all[0].0.begin();
-        all[1].0.is_stuck(true);
+        all[1].0.set_stuck(true);
         all[2].0.0.heads.read(b"GET / HT");
         assert_eq!(connections.ask_to_close(1), 1);
         assert_eq!(

@@ -397,7 +397,7 @@ impl Future for Answering {
         let mut response = answer.unwrap_or_else(|_| panicked());
         let kind = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
         self.heads.set_event_stream(kind.is_some_and(|kind| kind.starts_with(EVENT_STREAM)));
-        if self.is_last || self.heads.is_amid_body() || self.heads.has_ended() {
+        if self.is_last || self.heads.is_body_incomplete() || self.heads.is_half_closed() {
             // So that neither what follows nor an unread rest of the body is read as another
             // request.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
