@@ -35,7 +35,8 @@ pub fn decide(action: &Action, policy: &Policy, facts: &Facts) -> Verdict {
         return refusal.clone();
     }
     let found = intent::judge(action);
-    // Hours, rules in order, the default.
+    // Hours, rules in order, the default. Rules refer to what a request does, not to how it is
+    // spelled.
     let verdict = policy.judge(action, found.intent);
     let verdict = Verdict { unsure: is_unsure(&found), ..verdict };
     // Refusals in observe mode yield to any refusal that is enforced.

@@ -289,7 +289,7 @@ impl Translation {
             };
             let refused = bridge::refused(&message);
             if let Some(relay) = self.relay.upgrade().filter(|_| !refused.is_empty()) {
-                relay.note_not_bridged(&refused).await;
+                relay.record_not_bridged(&refused).await;
             }
             let delivered = match self.back(&message) {
                 Back::Pass(message) => self.tell(&message).await,

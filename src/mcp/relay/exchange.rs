@@ -170,14 +170,14 @@ impl Relay {
     }
 
     /// Refuses and records a message that cannot be passed on. Returns the row's id.
-    pub async fn note_malformed(&self, method: &str, what: &str) -> Option<String> {
+    pub async fn refuse_malformed(&self, method: &str, what: &str) -> Option<String> {
         self.record_malformed(method, &Fault::request(what.to_owned())).await.request_id
     }
 
     /// Records requests of a server that a bridge refuses.
-    pub async fn note_not_bridged(&self, methods: &[String]) {
+    pub async fn record_not_bridged(&self, methods: &[String]) {
         for method in methods {
-            self.note_malformed(method, NOT_BRIDGED).await;
+            self.refuse_malformed(method, NOT_BRIDGED).await;
         }
     }
 

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::task::AbortHandle;
 
 use super::turn::{self, turned};
-use super::{Link, OWN_REQUEST_TIMEOUT, budget, note_refused, own, principal, refuses};
+use super::{Link, OWN_REQUEST_TIMEOUT, budget, own, principal, record_refused, refuses};
 use crate::mcp::answer;
 use crate::mcp::bridge::down::{self, Back, Down, Finding, Probe};
 use crate::mcp::bridge::eras::KNOWN;
@@ -253,7 +253,7 @@ async fn listen(link: Arc<Link>, connection: Weak<Connection>) {
         };
         while let Some(message) = messages.next().await {
             let Some(connection) = connection.upgrade() else { return };
-            note_refused(connection.like.extensions(), &message);
+            record_refused(connection.like.extensions(), &message);
             if let Back::Reply(reply) = Down::back("", &message) {
                 link.tell(connection.request(&connection.like, reply));
             }
@@ -330,7 +330,7 @@ impl Exchange {
     }
 
     fn turn(&mut self, message: &Bytes) -> Option<Bytes> {
-        note_refused(self.like.extensions(), message);
+        record_refused(self.like.extensions(), message);
         match Down::back(&self.method, message) {
             Back::Nothing => None,
             Back::Reply(reply) => {

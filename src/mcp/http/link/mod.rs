@@ -264,11 +264,11 @@ fn forget_era(headers: &mut HeaderMap) {
 
 /// Records the requests in a server's message that a bridge refuses, in the conversation of a
 /// request with these extensions.
-fn note_refused(of_request: &Extensions, message: &[u8]) {
+fn record_refused(of_request: &Extensions, message: &[u8]) {
     let methods = bridge::refused(message);
     let principal = of_request.get::<Principal>().filter(|_| !methods.is_empty());
     if let Some(relay) = principal.and_then(|principal| principal.conversation.upgrade()) {
-        tokio::spawn(async move { relay.note_not_bridged(&methods).await });
+        tokio::spawn(async move { relay.record_not_bridged(&methods).await });
     }
 }
 

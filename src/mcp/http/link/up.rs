@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use tokio::sync::oneshot;
 
 use super::turn::{self, turned};
-use super::{Link, budget, forget_era, note_refused, own, principal};
+use super::{Link, budget, forget_era, own, principal, record_refused};
 use crate::mcp::answer;
 use crate::mcp::bridge::{Step, raw, up::Up};
 use crate::mcp::era;
@@ -165,7 +165,7 @@ impl Link {
         };
         let extensions = request.extensions().clone();
         let turn = move |message: &Bytes| {
-            note_refused(&extensions, message);
+            record_refused(&extensions, message);
             let message = Up::back(&method, message);
             let answers = outline(&message).is_response;
             Some(if answers { turn::under(&message, &under_way.id) } else { message })
