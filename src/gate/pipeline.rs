@@ -1,4 +1,4 @@
-//! The one place that decides. Pure: no clock, no file, no lock.
+//! The decision, made here and nowhere else. Pure: no clock, no file, no lock.
 
 use super::lookalike::{self, Finding};
 use crate::action::{Action, Flaw, Malformed, Target};

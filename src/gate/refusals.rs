@@ -1,6 +1,6 @@
-//! Requests that an adapter refuses before there is anything to judge: each has its
-//! row, and those of senders that nobody knows share one for each source and minute,
-//! so that nobody can flood the log.
+//! Records requests that an adapter refuses before there is anything to judge: each in a row of its
+//! own, but unauthenticated ones in one row per source and minute, so that nobody can flood the
+//! log.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Requests without a valid key: one row a minute and source, with the count, so that the
+//! Counts requests without a valid key: one row per minute and source, with the count, so that the
 //! log cannot be flooded without a key.
 
 use std::collections::HashMap;

@@ -1,11 +1,10 @@
-//! What a client sends, read strictly.
+//! Strict parsing of what a client sends.
 //!
-//! The gate forwards bytes, so whatever the server's parser makes of them must
-//! be what was judged here. A message that some parser could read as another
-//! call is refused: keys given twice, keys and methods that are known words in
-//! disguise (see [`crate::fold`]), arrays where objects belong, ids that are not
-//! plain, a carriage return inside a line. What is left is said in a borrowed
-//! view; the bytes themselves are never rewritten. Pure.
+//! The gate forwards bytes, so what the server's parser makes of them must be what was judged here.
+//! A message that some parser could read as another one is refused: duplicate keys, keys and
+//! methods that look like known ones (see [`crate::fold`]), arrays in place of objects, ids other
+//! than strings and integers, a carriage return inside a line. The result borrows from the bytes,
+//! which are never rewritten. Pure.
 
 mod framing;
 

@@ -1,13 +1,13 @@
-//! The relay: client and server, whatever carries their bytes.
+//! The relay between a client and a server, whatever the transport.
 //!
 //! ```text
 //! client ──► Frames ──► envelope ──► gate::admit ──► Queue ──► server
 //! client ◄── Queue ◄── answer (learn, complete, consume) ◄── Frames ◄── server
 //! ```
 //!
-//! Lines go out as they came in, in the order they came in. Only a call that has
-//! to wait for the server's list of tools is overtaken: it stands in a lane of
-//! its own, so that what the server asks meanwhile can be answered.
+//! Lines are forwarded unchanged and in order. Only a call that has to wait for the server's
+//! list of tools may be overtaken: it is held in a queue of its own, so that requests of the
+//! server can be answered meanwhile.
 
 mod cleared;
 pub mod exchange;

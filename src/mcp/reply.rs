@@ -1,5 +1,5 @@
-//! What the gate itself says to a client: a denial as a result that a model can
-//! read, everything else as a JSON-RPC error.
+//! Responses of the gate itself: to a denied call a result, which a model can read; to everything
+//! else a JSON-RPC error.
 
 use bytes::Bytes;
 use serde_json::value::RawValue;

@@ -1,9 +1,9 @@
-//! Requests of a server to its client, read as strictly as what a client sends.
+//! Requests of a server to its client, parsed as strictly as what a client sends.
 //!
-//! A server asks in three ways: by a request of its own, by `inputRequests` in a result
-//! or a task (2026-07-28), and by `elicitations` in an error (2025-11-25, error -32042).
-//! This is read only where a rule speaks of such a method; what some client could read as
-//! another message than was judged is then a fault, as it is in [`super::envelope`]. Pure.
+//! There are three kinds: requests of their own, `inputRequests` in a result or a task
+//! (2026-07-28), and `elicitations` in an error (2025-11-25, error -32042). They are parsed only if
+//! a rule refers to such a method. What some client could read as another message than was judged
+//! is a fault, as in [`super::envelope`]. Pure.
 
 use super::envelope::{self, Content, Fault, Frame, Framing, Message, exact};
 use super::era::Batches;

@@ -1,5 +1,5 @@
-//! A wrapped server from its start to its end: whoever leaves first, the other
-//! side gets what is still due to it, and nothing is left running.
+//! The life of a wrapped server: whichever side ends first, the other gets what is still due to it,
+//! and no process is left running.
 
 use std::io;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! What is known of a server's tools.
 //!
-//! Learned from the tools/list answers that pass, and from lists that the gate
-//! asks for itself where a call comes first. A hint counts as it was first seen
-//! in this run: later it can only tighten. Pure: bytes in, bytes out.
+//! It is learned from responses to `tools/list` that pass, and from lists that the gate itself
+//! requests if a call comes first. The hints first seen in this run count: later ones can only
+//! tighten them. Pure: bytes in, bytes out.
 
 mod first_seen;
 

@@ -1,4 +1,4 @@
-//! One open database, as its writer has it: transactions that append entries.
+//! An open database, as the writer uses it: transactions that append entries.
 
 mod open;
 mod watch;

@@ -1,11 +1,9 @@
-//! A client whose requests stand for themselves (2026-07-28), in front of a server
-//! that wants `initialize` first. Pure.
+//! A stateless client (2026-07-28) in front of a server that requires `initialize`. Pure.
 //!
-//! The gate makes the handshake, as a client that can do nothing besides, so that
-//! the server never asks for what could not be carried on. `server/discover` is
-//! answered from it; requests are sent as they were judged (unknown members of
-//! `_meta` are legal in every revision), and results get the members that the
-//! newer revision demands.
+//! The gate performs the handshake, as a client without capabilities, so that the server never
+//! requests what could not be bridged. `server/discover` is answered from it; requests are
+//! forwarded as they were judged (unknown members of `_meta` are legal in every revision), and
+//! results get the members that the newer revision requires.
 
 use bytes::Bytes;
 

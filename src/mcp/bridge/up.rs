@@ -1,10 +1,9 @@
-//! A client that begins with `initialize`, in front of a server that knows only
-//! requests which stand for themselves (2026-07-28). Pure.
+//! A client that starts with `initialize`, in front of a server that supports only stateless
+//! requests (2026-07-28). Pure.
 //!
-//! The handshake is answered from `server/discover`; each request gets the
-//! members of `_meta` that the server wants, and is otherwise sent as it was
-//! judged. The client is announced as one that can do nothing besides, so that
-//! the server never asks for what could not be carried back.
+//! The handshake is answered from `server/discover`; each request gets the members of `_meta` that
+//! the server requires, and is otherwise forwarded as it was judged. The client is introduced as
+//! one without capabilities, so that the server never requests what could not be bridged.
 
 use bytes::Bytes;
 

@@ -1,5 +1,5 @@
-//! A server that speaks over pipes, shown over Streamable HTTP: a child for each
-//! session of the older era, one for each principal of the stateless one.
+//! A server that speaks over pipes, exposed over Streamable HTTP: one child per session of the
+//! handshake era, and one per principal of the stateless era.
 
 mod shares;
 

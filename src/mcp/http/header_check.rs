@@ -1,6 +1,6 @@
-//! Checks that a request's headers agree with its body (2026-07-28, "Streamable HTTP",
-//! standard request headers): who routes by the headers and who acts by the body must see
-//! the same request. Pure.
+//! Checks that a request's headers agree with its body (2026-07-28, "Streamable HTTP", standard
+//! request headers): what routes by the headers and what acts by the body must see the same
+//! request. Pure.
 
 use std::fmt::Display;
 use std::sync::Arc;

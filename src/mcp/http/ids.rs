@@ -1,6 +1,6 @@
-//! Ids of several clients on one child. Each client numbers from 0, so a request
-//! gets an id of the gate's own before it is judged, and what comes back gets
-//! the client's. Nothing else of a message is touched. Pure.
+//! Ids of several clients on one child. Each client numbers its requests from 0, so a request gets
+//! an id assigned by the gate before it is judged, and its response gets the client's back. Nothing
+//! else of a message changes. Pure.
 
 use std::ops::Range;
 

@@ -1,6 +1,6 @@
-//! Sends the first messages of clients to a server by the routes that [`Eras`] plans,
-//! and tells it what came of them: the same for a server behind a URL
-//! ([`super::link`]) and for a command ([`super::pools`]).
+//! Sends the first messages of clients to a server by the routes that [`Eras`] plans, and reports
+//! the outcome to it: the same for a server behind a URL ([`super::link`]) and for a command
+//! ([`super::pools`]).
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -127,7 +127,7 @@ impl Negotiator {
         opening: Opening,
         request: W::Request,
     ) -> Result<Response<Body>, W::Error> {
-        let plan = self.begins(opening, &request);
+        let plan = self.plan(opening, &request);
         // Rare futures are boxed: a future is moved with all that it may contain.
         if plan == Plan::BridgeFirst
             && let Some(bridged) = Box::pin(routes.bridged(opening, &request, None)).await
@@ -150,10 +150,10 @@ impl Negotiator {
         Ok(response)
     }
 
-    fn begins(&self, opening: Opening, request: &impl RoutedRequest) -> Plan {
-        let asks_who = self.eras().asks_who(opening);
-        let client = if asks_who { client_of(request) } else { String::new() };
-        self.eras().begins(opening, &client, Instant::now())
+    fn plan(&self, opening: Opening, request: &impl RoutedRequest) -> Plan {
+        let needs_client = self.eras().needs_client(opening);
+        let client = if needs_client { client_of(request) } else { String::new() };
+        self.eras().plan(opening, &client, Instant::now())
     }
 
     fn answered(

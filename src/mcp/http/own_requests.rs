@@ -1,4 +1,4 @@
-//! Requests of the gate's own to a server over HTTP.
+//! Requests of the gate itself to a server over HTTP.
 
 use std::time::Duration;
 

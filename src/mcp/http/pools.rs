@@ -1,5 +1,4 @@
-//! A command shown over HTTP: run as it is, and behind a bridge for clients whose
-//! era it refuses.
+//! A command exposed over HTTP: unbridged, and bridged for clients whose era it refuses.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};

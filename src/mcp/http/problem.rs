@@ -1,5 +1,5 @@
-//! Refusals before a message is judged, and failures after: a status, and a
-//! JSON-RPC error that clients can read.
+//! Responses to requests that were refused before their message was judged, or failed afterwards: a
+//! status, and a JSON-RPC error that clients can read.
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, LOCATION};

@@ -1,4 +1,4 @@
-//! Requests that go no further: how they are answered, and that they have a row.
+//! Refused requests: how they are answered and recorded.
 
 use std::borrow::Cow;
 

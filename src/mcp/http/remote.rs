@@ -1,5 +1,5 @@
-//! A server behind a URL, with HTTP on both sides: what was judged is forwarded
-//! as it came, and what comes back passes as it came.
+//! A server behind a URL, with HTTP on both sides: what was judged is forwarded unchanged, and so
+//! are the responses.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

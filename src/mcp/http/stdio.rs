@@ -1,5 +1,5 @@
-//! A remote server shown to a client over pipes: each line is a POST, and what
-//! comes back is written as lines.
+//! A remote server exposed to a client over pipes: each line becomes a POST, and responses are
+//! written as lines.
 
 mod answers;
 mod ending;

@@ -1,5 +1,5 @@
-//! Event streams on their way to the client: each message is looked at, each
-//! event passes as it came, at once, and a slow client holds up the server.
+//! Forwards event streams to the client: each message is judged, each event is forwarded unchanged
+//! and at once, and a slow client slows the server down.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! One exchange of a conversation over HTTP: a message in, and what comes of it.
-//! It shares what is known of the server with the others; its queues are its own.
+//! One exchange of a conversation over HTTP: a message of the client and what results from it.
+//! Exchanges share what is known of the server; each has queues of its own.
 
 use std::sync::Arc;
 

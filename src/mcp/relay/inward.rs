@@ -1,4 +1,4 @@
-//! From the client to the server: read strictly, decide, and only then pass on.
+//! From the client to the server: parse strictly, decide, and only then forward.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
-//! From the server to the client: everything passes as it is, but for the
-//! answers to the gate's own requests, what the server asks and is refused
-//! ([`super::server_requests`]) and, where that is wanted, tools that would be denied.
+//! From the server to the client: everything is forwarded unchanged, except responses to the gate's
+//! own requests, refused requests of the server ([`super::server_requests`]) and, if configured,
+//! tools that would be denied.
 
 use std::borrow::Cow;
 use std::collections::HashSet;

@@ -1,6 +1,6 @@
-//! What the server asks of the client: decided where a rule speaks of it, and answered
-//! here where it is refused. Where none does, it passes unread, and only its ids are
-//! kept, so that each request gets one answer.
+//! Requests of the server to the client. If a rule refers to them, they are decided, and answered
+//! here if refused. Otherwise they pass unread, and only their ids are remembered, so that each
+//! gets one response.
 
 use std::sync::Arc;
 

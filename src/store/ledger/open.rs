@@ -1,4 +1,4 @@
-//! Opening a database: whether it is all that it was.
+//! Opens a database and checks that it contains everything it had.
 
 use std::path::Path;
 use std::sync::Arc;

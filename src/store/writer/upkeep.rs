@@ -1,4 +1,4 @@
-//! What keeps the log's files in order, on the store's own thread.
+//! Maintenance of the log's files, on the store's own thread.
 
 use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! Sessions that the gate itself has with a server which wants a handshake, for
-//! clients that make none: one for each principal and its credentials.
+//! Sessions of the gate itself with a server that requires a handshake, for stateless clients: one
+//! per principal and its credentials.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

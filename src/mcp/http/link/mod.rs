@@ -1,6 +1,5 @@
-//! The way out to a server behind a URL. Messages go as they are where the server
-//! speaks the client's era; where it refuses that, a bridge stands in
-//! ([`crate::mcp::bridge`]), so that what is in front of this sees a server of the
+//! Sends requests to a server behind a URL: unchanged if the server speaks the client's era,
+//! otherwise through a bridge ([`crate::mcp::bridge`]), so that callers always see a server of the
 //! client's era.
 
 mod down;

@@ -1,5 +1,5 @@
-//! Answers on their way back through a bridge: each message is turned into one of
-//! the client's era, each event else passes as it came.
+//! Translates responses on their way back through a bridge: each message into one of the client's
+//! era. Other events are forwarded unchanged.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -1,5 +1,5 @@
-//! Sessions that the gate itself keeps for clients that begin with `initialize`,
-//! in front of a server that has none.
+//! Sessions that the gate itself keeps for clients that start with `initialize`, in front of a
+//! server without sessions.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,5 +1,4 @@
-//! What the server answers to a POST, on its way back: it passes as it came, or the
-//! client is told why there is no answer.
+//! Responses to a POST: forwarded unchanged, or replaced by an error that says why there is none.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,5 +1,5 @@
-//! The way by which the gate itself answers what a server asks on a stream: a POST of its
-//! own, as the client that reads the stream would make it.
+//! Sends the gate's responses to a server's requests on a stream: as POST requests, like the client
+//! that reads the stream would.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Event streams: answers that come in events, the stream on which the server
-//! speaks first, and the one stream of HTTP+SSE.
+//! Event streams: responses that come as events, the stream of messages that the server sends on
+//! its own, and the stream of HTTP+SSE.
 
 use std::sync::Arc;
 use std::time::Duration;
