@@ -32,8 +32,8 @@ use crate::mcp::scan::outline;
 use crate::net::Body;
 
 /// Maximum number of messages, and bytes of them, kept until the client opens its stream.
-const MAX_UNHEARD: usize = 64;
-const UNHEARD_BYTES: usize = 1 << 20;
+const MAX_UNDELIVERED: usize = 64;
+const UNDELIVERED_BYTES: usize = 1 << 20;
 
 /// How long a client may leave its stream unread before it is dropped: others may wait for the
 /// same child.
@@ -72,7 +72,7 @@ struct State {
     /// The stream for messages that the server sends on its own.
     listener: Option<Sender<ToClient>>,
     /// Such messages kept until there is a stream; the oldest is dropped first.
-    unheard: VecDeque<Bytes>,
+    undelivered: VecDeque<Bytes>,
     ended: bool,
 }
 
@@ -117,7 +117,7 @@ impl Session {
                 posts: Vec::new(),
                 last: 0,
                 listener: None,
-                unheard: VecDeque::new(),
+                undelivered: VecDeque::new(),
                 ended: false,
             }),
         })
@@ -171,7 +171,7 @@ impl Session {
         self: &Arc<Self>,
         id: Vec<u8>,
         message: Bytes,
-    ) -> Result<(Bytes, Waiting, Receiver<ToClient>), &'static str> {
+    ) -> Result<(Bytes, PendingPost, Receiver<ToClient>), &'static str> {
         let mut state = self.state();
         if state.ended || state.posts.len() >= MAX_POSTS {
             return Err("the server takes no more requests now");
@@ -208,7 +208,7 @@ impl Session {
             }),
         };
         state.posts.push(post);
-        let waiting = Waiting { session: Arc::clone(self), number, over: false };
+        let waiting = PendingPost { session: Arc::clone(self), number, over: false };
         Ok((message, waiting, receiver))
     }
 
@@ -219,7 +219,7 @@ impl Session {
             for line in lines.filter(|line| !line.is_empty()) {
                 for message in self.parts(line) {
                     let bytes = bytes.slice_ref(message);
-                    self.hand_on(ToClient { bytes, mark: mark.clone() }).await;
+                    self.deliver(ToClient { bytes, mark: mark.clone() }).await;
                 }
             }
             queue.done(bytes.len());
@@ -241,7 +241,7 @@ impl Session {
         }
     }
 
-    async fn hand_on(&self, message: ToClient) {
+    async fn deliver(&self, message: ToClient) {
         let Some((sender, message)) = self.recipient(message) else { return };
         // A client that is gone needs nothing, and one that does not read must not block the
         // others.
@@ -287,11 +287,11 @@ impl Session {
         }
         let listener = state.listener.clone().filter(|listener| !listener.is_closed());
         if listener.is_none() && !self.shared {
-            state.unheard.push_back(message.clone());
-            while state.unheard.len() > MAX_UNHEARD
-                || state.unheard.iter().map(Bytes::len).sum::<usize>() > UNHEARD_BYTES
+            state.undelivered.push_back(message.clone());
+            while state.undelivered.len() > MAX_UNDELIVERED
+                || state.undelivered.iter().map(Bytes::len).sum::<usize>() > UNDELIVERED_BYTES
             {
-                state.unheard.pop_front();
+                state.undelivered.pop_front();
             }
         }
         Some((listener?, message.into()))
@@ -301,17 +301,17 @@ impl Session {
     /// one.
     pub(super) fn listen(&self) -> Response<Body> {
         let (sender, receiver) = byte_channel::channel();
-        let unheard = {
+        let undelivered = {
             let mut state = self.state();
             state.used = Instant::now();
             state.listener = Some(sender);
-            std::mem::take(&mut state.unheard)
+            std::mem::take(&mut state.undelivered)
         };
         let later = stream::unfold(receiver, |mut receiver| async {
             let message = receiver.recv().await?;
             Some((message.bytes, receiver))
         });
-        events(stream::iter(unheard).chain(later))
+        events(stream::iter(undelivered).chain(later))
     }
 
     async fn write(&self, message: &[u8]) -> bool {
@@ -368,7 +368,7 @@ impl Session {
 /// ends with it.
 async fn answered(
     mut receiver: Receiver<ToClient>,
-    waiting: Waiting,
+    waiting: PendingPost,
     (id, takes_streams): (&[u8], bool),
     status: impl Fn(&[u8]) -> StatusCode,
 ) -> Response<Body> {
@@ -423,19 +423,19 @@ impl State {
 }
 
 /// Guard of a pending request; removes it when dropped.
-struct Waiting {
+struct PendingPost {
     session: Arc<Session>,
     number: u64,
     over: bool,
 }
 
-impl Waiting {
+impl PendingPost {
     fn end(mut self) {
         self.over = true;
     }
 }
 
-impl Drop for Waiting {
+impl Drop for PendingPost {
     fn drop(&mut self) {
         let mut state = self.session.state();
         let at = state.posts.iter().position(|post| post.number == self.number);

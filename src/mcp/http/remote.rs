@@ -35,7 +35,7 @@ mod answers;
 mod back;
 mod outward;
 
-pub(super) use back::Back;
+pub(super) use back::ReplySender;
 
 use answers::{Exchange, Unanswered, unread};
 use outward::Login;
@@ -209,8 +209,8 @@ impl Remote {
             };
         self.keep(&incoming, begun, &response, conversation);
         open.goes_on();
-        let back = Back::new(&self, incoming.headers, principal);
-        let mut response = exchange.pass(response, back).await;
+        let reply_sender = ReplySender::new(&self, incoming.headers, principal);
+        let mut response = exchange.pass(response, reply_sender).await;
         problem::mark_with(&mut response, &mark);
         response
     }
@@ -328,7 +328,7 @@ impl Remote {
         let relay = Arc::new(conversation.exchange(Arc::from("")));
         let ends = Ends::Listens { resumes: incoming.headers.contains_key(LAST_EVENT_ID) };
         parts.headers.remove(CONTENT_LENGTH);
-        let way = (Back::new(self, incoming.headers, principal), self.target.max_message);
+        let way = (ReplySender::new(self, incoming.headers, principal), self.target.max_message);
         let body = stream::pump(body, relay, way, ends, None);
         Ok(Response::from_parts(parts, body))
     }

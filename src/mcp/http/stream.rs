@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::byte_channel::{self, Sender};
 use super::events::{Broken, Events};
-use super::remote::Back;
+use super::remote::ReplySender;
 use super::sse::Event;
 use crate::mcp::answer::{id_of_response, messages};
 use crate::mcp::relay::exchange::Received;
@@ -49,7 +49,7 @@ struct Pump {
     /// Whether events had ids, so that the rest may be requested again.
     resumable: bool,
     /// Sends the gate's responses to the server's requests.
-    back: Back,
+    reply_sender: ReplySender,
     sender: Sender<Result<Bytes, std::io::Error>>,
 }
 
@@ -59,12 +59,13 @@ struct Pump {
 pub(super) fn pump(
     body: Body,
     relay: Arc<Relay>,
-    (back, max): (Back, usize),
+    (reply_sender, max): (ReplySender, usize),
     ends: Ends,
     owed: Option<Vec<u8>>,
 ) -> Body {
     let (sender, receiver) = byte_channel::channel();
-    let mut pump = Pump { relay, ends, owed, answered: false, resumable: false, back, sender };
+    let mut pump =
+        Pump { relay, ends, owed, answered: false, resumable: false, reply_sender, sender };
     tokio::spawn(async move {
         let ended = pump.events(body, max).await;
         pump.end(ended).await;
@@ -95,7 +96,7 @@ impl Pump {
             let Some(event) = event else { break };
             self.resumable |= event.id.is_some();
             if let Some(passed) = self.passed(event, max).await? {
-                self.hand_on(passed, budget.as_ref()).await?;
+                self.send_to_client(passed, budget.as_ref()).await?;
             }
         }
         let rest = events.rest();
@@ -106,7 +107,11 @@ impl Pump {
 
     /// Sends a piece to the client. Fails if it is gone, or does not read while others need the
     /// memory.
-    async fn hand_on(&self, piece: Bytes, budget: Option<&SenderBudget>) -> Result<(), Broken> {
+    async fn send_to_client(
+        &self,
+        piece: Bytes,
+        budget: Option<&SenderBudget>,
+    ) -> Result<(), Broken> {
         let reclaimed = async {
             match budget.filter(|_| piece.len() > SMALL) {
                 Some(budget) => budget.reclaimed(&piece).await,
@@ -155,7 +160,7 @@ impl Pump {
         let message = Bytes::copy_from_slice(message);
         let owes = self.owes();
         let Received { passed, replies } = self.relay.receive(&message).await;
-        self.back.tell(replies);
+        self.reply_sender.send(replies);
         // A request that was written off meanwhile is not answered by this.
         self.answered |= owes && !self.owes();
         match passed {

@@ -29,7 +29,7 @@ impl Ledger {
             self.len = state.len;
             return Ok(wal);
         }
-        let error = self.wrong_with(&state, fits);
+        let error = self.diagnose(&state, fits);
         self.mark_broken(&error);
         Err(error)
     }
@@ -128,7 +128,7 @@ impl Ledger {
         }
     }
 
-    fn wrong_with(&self, state: &FilesState, fits: bool) -> StoreError {
+    fn diagnose(&self, state: &FilesState, fits: bool) -> StoreError {
         let path = self.files.named.clone();
         let FilesState { identity, len, .. } = state;
         if !identity.is_database_of(&self.identity) {

@@ -12,7 +12,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use sha2::{Digest as _, Sha256};
 use tokio::task::AbortHandle;
 
-use super::turn::{self, turned};
+use super::translate::{self, translated};
 use super::{Link, OWN_REQUEST_TIMEOUT, budget, own, principal, record_refused, refuses};
 use crate::mcp::answer;
 use crate::mcp::bridge::down::{self, Back, Down, Finding, Probe};
@@ -128,7 +128,7 @@ impl Link {
         request: &Request<Bytes>,
     ) -> Option<Arc<Connection>> {
         let (slot, gone) = self.down.slot(key(request));
-        gone.iter().for_each(|one| self.farewell(one));
+        gone.iter().for_each(|one| self.end_session(one));
         let mut known = slot.known.lock().await;
         match &*known {
             Known::Native(since) if since.elapsed() < KNOWN => return None,
@@ -190,7 +190,7 @@ impl Link {
         let message = match connection.down.step(request.body()) {
             Step::Forward(message) => message,
             Step::Answer(answer) => {
-                return Ok(problem::json_rpc(turn::stateless(&answer), answer));
+                return Ok(problem::json_rpc(translate::stateless(&answer), answer));
             }
             // Over HTTP, closing the stream cancels.
             Step::Cancel(_) | Step::Nothing => return Ok(problem::empty(StatusCode::ACCEPTED)),
@@ -216,7 +216,7 @@ impl Link {
     }
 
     /// Ends a session with the server, which may have ended it already.
-    pub(super) fn farewell(self: &Arc<Self>, connection: &Arc<Connection>) {
+    pub(super) fn end_session(self: &Arc<Self>, connection: &Arc<Connection>) {
         if connection.session.is_none() {
             return;
         }
@@ -324,12 +324,13 @@ impl Exchange {
     async fn answer(mut self, mut response: Response<Body>) -> Result<Response<Body>, SendError> {
         response.headers_mut().remove(SESSION);
         let counted = (self.link.max_message, budget(&self.like).cloned());
-        let turn = move |message: &Bytes| self.turn(message);
+        let translate = move |message: &Bytes| self.translate(message);
         let until = std::future::pending();
-        turned(response, counted, turn::stateless, Box::new(turn), Box::pin(until)).await
+        translated(response, counted, translate::stateless, Box::new(translate), Box::pin(until))
+            .await
     }
 
-    fn turn(&mut self, message: &Bytes) -> Option<Bytes> {
+    fn translate(&mut self, message: &Bytes) -> Option<Bytes> {
         record_refused(self.like.extensions(), message);
         match Down::back(&self.method, message) {
             Back::Nothing => None,
@@ -342,7 +343,7 @@ impl Exchange {
                 let answers = raw(&passed, &["method"]).is_none();
                 self.over |= answers;
                 if answers {
-                    return Some(turn::under(&passed, &self.id));
+                    return Some(translate::with_id(&passed, &self.id));
                 }
                 Some(fields.replaced(&passed, |field| match field {
                     IdField::ProgressToken => self.token.as_deref(),

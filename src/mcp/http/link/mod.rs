@@ -3,7 +3,7 @@
 //! client's era.
 
 mod down;
-mod turn;
+mod translate;
 mod up;
 
 use std::sync::{Arc, Weak};
@@ -102,7 +102,7 @@ impl Link {
 
     /// Ends the sessions that the gate has opened.
     pub(super) fn close(self: &Arc<Self>) {
-        self.down.take_all().into_iter().for_each(|one| self.farewell(&one));
+        self.down.take_all().into_iter().for_each(|one| self.end_session(&one));
     }
 
     fn native(
@@ -123,10 +123,10 @@ impl Link {
         };
         let accepts_handshake = accepts_handshake(&answer);
         if let Some(session) = session.filter(|_| accepts_handshake) {
-            let mut farewell = own(like, Bytes::new(), &[]);
-            *farewell.method_mut() = Method::DELETE;
-            farewell.headers_mut().insert(SESSION, session);
-            self.tell(farewell);
+            let mut deletion = own(like, Bytes::new(), &[]);
+            *deletion.method_mut() = Method::DELETE;
+            deletion.headers_mut().insert(SESSION, session);
+            self.tell(deletion);
         }
         !accepts_handshake && (status.is_success() || refuses(status))
     }
@@ -162,7 +162,7 @@ impl Link {
             Some((
                 status,
                 session,
-                turn::first_answer(response, (self.max_message, budget(like))).await?,
+                translate::first_answer(response, (self.max_message, budget(like))).await?,
             ))
         };
         tokio::time::timeout(OWN_REQUEST_TIMEOUT, exchange).await.ok().flatten()

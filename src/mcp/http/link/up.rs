@@ -10,7 +10,7 @@ use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use tokio::sync::oneshot;
 
-use super::turn::{self, turned};
+use super::translate::{self, translated};
 use super::{Link, budget, forget_era, own, principal, record_refused};
 use crate::mcp::answer;
 use crate::mcp::bridge::{Step, raw, up::Up};
@@ -164,11 +164,11 @@ impl Link {
             Ok(()) = &mut cancelled => return Ok(nothing()),
         };
         let extensions = request.extensions().clone();
-        let turn = move |message: &Bytes| {
+        let translate = move |message: &Bytes| {
             record_refused(&extensions, message);
             let message = Up::back(&method, message);
             let answers = outline(&message).is_response;
-            Some(if answers { turn::under(&message, &under_way.id) } else { message })
+            Some(if answers { translate::with_id(&message, &under_way.id) } else { message })
         };
         let until = async move {
             if cancelled.await.is_err() {
@@ -176,7 +176,7 @@ impl Link {
             }
         };
         let counted = (self.max_message, budget(&request).cloned());
-        turned(sent, counted, turn::plain, Box::new(turn), Box::pin(until)).await
+        translated(sent, counted, translate::plain, Box::new(translate), Box::pin(until)).await
     }
 }
 

@@ -43,7 +43,7 @@ impl PipedClient {
             () = gone => {}
             () = self.client_gone.notified() => {}
             () = self.server_gone.notified() => {}
-            // A client whose input ended before does not wait for the session's end.
+            // Clients close the input, and send a signal if the process does not exit soon.
             () = &mut stop, if end != End::Stopped => {
                 self.break_off(&mut answered).await;
                 return End::Stopped;
