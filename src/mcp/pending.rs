@@ -52,7 +52,8 @@ impl RequestKind {
 pub struct PendingRequest {
     /// What its response changes.
     pub kind: RequestKind,
-    /// Its round trip; `None` if the policy does not judge servers' requests.
+    /// Its round of a multi round-trip request; `None` if servers' requests are not judged, or its
+    /// response may be to another request.
     pub round_trip: Option<RoundTrip>,
 }
 

@@ -163,7 +163,7 @@ impl Relay {
     /// [`Relay::write_client`] or one that drains [`Relay::client_queue`].
     ///
     /// # Errors
-    /// If reading from or writing to the client fails.
+    /// If reading from the server or writing to the client fails.
     pub async fn run<CR, CW, SR, SW>(&self, client: (CR, CW), server: (SR, SW)) -> io::Result<()>
     where
         CR: AsyncRead + Unpin,

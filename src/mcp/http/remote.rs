@@ -346,9 +346,9 @@ enum Begun {
 }
 
 impl Begun {
-    /// Whether the status means that the session does not exist any more: servers use 404, some
-    /// 400 and others. A session not opened through this gate does not count, so that it cannot
-    /// replace an open one.
+    /// Whether the status means that the session does not exist: 404. If it was not opened
+    /// through this gate, any client error (some servers use 400 and others), so that ids which
+    /// nobody opened do not displace open sessions.
     fn is_over(self, status: StatusCode) -> bool {
         status == StatusCode::NOT_FOUND || self == Self::InSession && status.is_client_error()
     }

@@ -80,7 +80,7 @@ pub struct Pipes<R, W, G> {
 /// What ended the conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// The client's input ended.
+    /// The client's input ended, or the client is gone.
     Client,
     /// The server: the client has to start again.
     Server,

@@ -133,7 +133,7 @@ impl Relay {
             request.is_over = true;
             let Some(lines) = answer else { continue };
             let requests: Vec<_> =
-                lines.iter().flat_map(|line| self.observe(line).requests).collect();
+                lines.iter().flat_map(|line| self.observe(line).own_requests).collect();
             if requests.is_empty() && self.state().tools.is_list_requested() {
                 return None;
             }

@@ -47,11 +47,11 @@ pub(super) struct Processed {
     /// To be sent to the client.
     pub(super) passed: Option<Bytes>,
     /// Requests of the gate to be sent now.
-    pub(super) requests: Vec<Bytes>,
+    pub(super) own_requests: Vec<Bytes>,
     /// Responses to refused requests of the server.
     pub(super) replies: Vec<Reply>,
     /// Requests of the server to the client.
-    pub(super) asks: Vec<(Key, Fingerprint)>,
+    pub(super) server_requests: Vec<(Key, Fingerprint)>,
     /// Whether the last response was to a call.
     pub(super) answers_call: bool,
     /// The request that was answered, if it may get input requests that have to be remembered.
@@ -84,12 +84,12 @@ impl Relay {
     }
 
     async fn server_line(&self, line: Bytes) {
-        let Processed { passed, requests, replies, mark, .. } = self.process(&line).await;
-        // The client is gone, but the server may still finish.
+        let Processed { passed, own_requests, replies, mark, .. } = self.process(&line).await;
+        // An error means that the client is gone; the server may still finish.
         if let Some(bytes) = passed {
             let _ = self.to_client.push(ToClient { bytes, mark }).await;
         }
-        for request in requests {
+        for request in own_requests {
             self.tell_server(request);
         }
         for reply in replies {
@@ -132,7 +132,7 @@ impl Relay {
                 Disposition::Forward
             }
             Message::Request { id } => {
-                processed.asks.push((Key::new(id), fingerprint(raw)));
+                processed.server_requests.push((Key::new(id), fingerprint(raw)));
                 Disposition::Forward
             }
             Message::Opaque => {
@@ -156,7 +156,7 @@ impl Relay {
             let state = &mut *state;
             if let Some(progress) = state.tools.consume(id, answer, &state.era) {
                 match progress {
-                    ListProgress::NextPage(request) => processed.requests.push(request.into()),
+                    ListProgress::NextPage(request) => processed.own_requests.push(request.into()),
                     ListProgress::Ended => self.shared.news.notify_waiters(),
                 }
                 return Disposition::Drop;

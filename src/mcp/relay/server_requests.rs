@@ -56,7 +56,7 @@ impl Relay {
         let Some(policy) = self.gate.policy_on_servers() else {
             let mut processed = self.observe(line);
             if processed.passed.is_some() {
-                for (id, fingerprint) in processed.asks.drain(..) {
+                for (id, fingerprint) in processed.server_requests.drain(..) {
                     self.state().open_requests.open(id, fingerprint, None);
                 }
             }
