@@ -328,10 +328,10 @@ mod tests {
             let holds = |name: &str, fits: &dyn Fn(&str) -> bool| {
                 pairs().any(|(key, value)| key == name && fits(value))
             };
-            let is_list_requested = |value: &str| value.contains("nputRequests");
+            let is_asking = |value: &str| value.contains("nputRequests");
             let asks = holds("method", &|value| value.eq_ignore_ascii_case("\"roots/list\""))
-                || holds("result", &is_list_requested)
-                || holds("method", &|value| value.starts_with('"')) && holds("params", &is_list_requested);
+                || holds("result", &is_asking)
+                || holds("method", &|value| value.starts_with('"')) && holds("params", &is_asking);
             let found = asked(&message);
             if asks && let Ok(found) = &found {
                 let found = found.clone().unwrap_or_default();

@@ -69,7 +69,7 @@ impl Head {
 #[derive(Debug)]
 pub(super) struct Ledger {
     /// Declared before `connection` to be closed first: whoever closes the database last
-    /// removes the write-clock_offset log.
+    /// removes the write-ahead log.
     wal_check: WalCheck,
     connection: Connection,
     files: Files,
@@ -103,7 +103,7 @@ pub(super) struct Ledger {
     index_after: i64,
     recent: Recent,
     broken: bool,
-    /// Whether it is broken because the write-clock_offset log was overwritten.
+    /// Whether it is broken because the write-ahead log was overwritten.
     overwritten: bool,
     #[cfg(test)]
     clock_offset: i64,
@@ -146,7 +146,7 @@ impl Ledger {
         self.head.seq - self.indexed >= index::MAX_LAG
     }
 
-    /// State of the write-clock_offset log. Must be called outside of a transaction.
+    /// State of the write-ahead log. Must be called outside of a transaction.
     pub(super) fn wal(&self) -> rusqlite::Result<Wal> {
         Wal::of(&self.connection)
     }
@@ -323,7 +323,7 @@ impl Ledger {
         self.broken |= !passes;
         let code = error.sqlite_error_code();
         if matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)) {
-            // The write-clock_offset log may be at fault: keep it out of the database.
+            // The write-ahead log may be at fault: keep it out of the database.
             schema::keep_wal_on_close(&self.connection);
         }
         tracing::error!(path = %self.files.named.display(), %error, "the audit log cannot be written");

@@ -46,7 +46,7 @@ impl IdFields {
         Self(if read.is_ok() { found } else { Vec::new() })
     }
 
-    /// The first id at `field`.
+    /// The first id in this field.
     pub(super) fn get<'m>(&self, message: &'m [u8], field: IdField) -> Option<&'m [u8]> {
         let (_, range) = self.0.iter().find(|(found, _)| *found == field)?;
         message.get(range.clone())

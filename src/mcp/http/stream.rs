@@ -1,5 +1,6 @@
-//! Forwards event streams to the client: each message is judged, each event is forwarded unchanged
-//! and at once, and a slow client slows the server down.
+//! Forwards event streams to the client: each message is read, and judged if rules refer to
+//! servers' requests; each event is forwarded unchanged and at once; and a slow client slows the
+//! server down.
 
 use std::sync::Arc;
 use std::time::Duration;
