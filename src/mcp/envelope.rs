@@ -222,7 +222,7 @@ impl Unreadable {
 impl<'f> Message<'f> {
     /// The id, if the message is a request.
     #[must_use]
-    pub fn asking(&self) -> Option<&'f [u8]> {
+    pub fn request_id(&self) -> Option<&'f [u8]> {
         self.id.filter(|_| !matches!(self.content, Content::Response { .. }))
     }
 

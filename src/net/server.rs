@@ -260,7 +260,7 @@ enum Ends {
     /// The client has exceeded a timeout.
     Overdue,
     /// It is idle, and others need its slot.
-    Asked,
+    CloseRequested,
 }
 
 impl UnderWay {
@@ -307,13 +307,13 @@ impl UnderWay {
             _ = stopping.changed() => Ends::Stopping,
             () = self.streams.overdue(&self.heads, idle, write_timeout) => Ends::Overdue,
             () = self.is_over() => Ends::Overdue,
-            () = self.close_requested() => Ends::Asked,
+            () = self.close_requested() => Ends::CloseRequested,
         };
         connection.as_mut().graceful_shutdown();
         match ends {
             Ends::Stopping => connection.await,
             Ends::Overdue => timeout(drain, connection).await?,
-            Ends::Asked => match timeout(CLOSE_TIMEOUT, connection.as_mut()).await {
+            Ends::CloseRequested => match timeout(CLOSE_TIMEOUT, connection.as_mut()).await {
                 Err(_) if self.activity.is_busy() => connection.await,
                 ended => ended?,
             },

@@ -109,7 +109,7 @@ pub const NOT_BRIDGED: &str = "the server asks this of a client of another era o
 pub fn refused(message: &[u8]) -> Vec<String> {
     match method_and_id(message) {
         (Some(method), Some(_)) if method != "ping" => return vec![method],
-        (None, Some(_)) if up::asks(message) => {}
+        (None, Some(_)) if up::needs_input(message) => {}
         _ => return Vec::new(),
     }
     let asked =

@@ -123,7 +123,7 @@ impl Up {
     /// client for input. `method` is that of the request it responds to.
     #[must_use]
     pub fn back(method: &str, message: &Bytes) -> Bytes {
-        let Some(id) = raw(message, &["id"]).filter(|_| asks(message)) else {
+        let Some(id) = raw(message, &["id"]).filter(|_| needs_input(message)) else {
             return message.clone();
         };
         let words = "The server asks the user or the model for something before it goes on \
@@ -156,7 +156,7 @@ impl Up {
 }
 
 /// Whether a server's response asks for input first.
-pub(super) fn asks(message: &[u8]) -> bool {
+pub(super) fn needs_input(message: &[u8]) -> bool {
     let kind = raw(message, &["result", "resultType"]).and_then(answer::string);
     kind.as_deref() == Some("input_required")
 }

@@ -14,8 +14,8 @@ use tokio::time::{sleep, timeout};
 
 use super::byte_channel::{self, Receiver, Sender};
 use super::child_messages::{
-    self, BATCH, answered_id, asks_in_batch, belongs_to_a_call, event, event_stream, is_answer,
-    names_a_request, status_of,
+    self, BATCH, answered_id, belongs_to_a_call, event, event_stream, has_request_in_batch,
+    is_answer, names_a_request, status_of,
 };
 use super::header_check::has_method;
 use super::ids::{self, IdField, IdFields};
@@ -137,7 +137,7 @@ impl Session {
         }
         let outline = outline(&message);
         let id = match message.trim_ascii().starts_with(BATCH) {
-            true => asks_in_batch(&message).then(|| BATCH.to_vec()),
+            true => has_request_in_batch(&message).then(|| BATCH.to_vec()),
             false => outline.id.filter(|_| outline.has_method),
         };
         let Some(id) = id else {

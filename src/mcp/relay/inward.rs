@@ -91,14 +91,14 @@ impl Relay {
     /// Judges every message of `line` and sends it whole or not at all: batches are never
     /// split.
     async fn decide(&self, line: &Bytes, messages: Vec<Message<'_>>, layout: Layout) {
-        let ids: Vec<_> = messages.iter().map(Message::asking).collect();
+        let ids: Vec<_> = messages.iter().map(Message::request_id).collect();
         let handshake_over = messages.iter().any(Message::is_initialized);
         let mut outgoing = None;
         let mut pending: Vec<(Key, PendingRequest)> = Vec::new();
         let mut settled = Vec::new();
         let mut changes = Vec::new();
         for (index, message) in messages.into_iter().enumerate() {
-            let key = message.asking().map(|id| self.key(id));
+            let key = message.request_id().map(|id| self.key(id));
             let (mut kind, change) = self.described(&message);
             changes.push(change);
             let (round_trip, judged) = match self.begin_round_trip(&message) {
@@ -345,7 +345,7 @@ impl Relay {
             }
             // Batches cannot be cancelled in part.
             let single = messages.first().filter(|_| messages.len() == 1);
-            let id = single.and_then(Message::asking).map(|id| self.key(id));
+            let id = single.and_then(Message::request_id).map(|id| self.key(id));
             state.held.extend(id.clone());
             Held { line: line.clone(), id, tools: calls().map(|call| call.name.clone()).collect() }
         };

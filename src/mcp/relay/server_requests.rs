@@ -109,7 +109,7 @@ impl Relay {
         };
         let requests = &message.requests;
         let message = &message.message;
-        let judging = Judging { policy, raw, id: message.asking(), enforced };
+        let judging = Judging { policy, raw, id: message.request_id(), enforced };
         match &message.content {
             Content::Response { .. } => {
                 let id = message.id.unwrap_or(b"null");
