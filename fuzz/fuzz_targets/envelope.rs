@@ -4,6 +4,7 @@
 #![no_main]
 
 use agentgate::mcp::envelope::{self, Content, Frame, Framing, Message};
+use agentgate::mcp::era::Batches;
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value};
 
@@ -13,7 +14,8 @@ fuzz_target!(|input: &[u8]| {
     if line.contains(&b'\n') {
         return;
     }
-    let Ok(frame) = envelope::read(line, first % 2 == 1, Framing::Lines) else { return };
+    let batches = if first % 2 == 1 { Batches::Allowed } else { Batches::Refused };
+    let Ok(frame) = envelope::read(line, batches, Framing::Lines) else { return };
     match (frame, serde_json::from_slice::<Value>(line)) {
         (Frame::Blank, other) => assert!(other.is_err()),
         (Frame::Single(message), Ok(value)) => same(&message, &value),

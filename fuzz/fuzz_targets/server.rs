@@ -19,17 +19,17 @@ fuzz_target!(|line: &[u8]| {
     for message in answer::messages(line) {
         check_response(message);
     }
-    let Ok(said) = server_requests::read(line, Framing::Lines) else { return };
+    let Ok(read) = server_requests::read(line, Framing::Lines) else { return };
     let Some(Value::Object(value)) = value else { return };
     let mut found: Vec<String> = Vec::new();
-    if let Some(said) = said {
-        match &said.message.content {
+    if let Some(read) = read {
+        match &read.message.content {
             Content::Other(other) => found.push(other.method.clone()),
             // Clients have no tools.
             Content::Call(_) => return,
             Content::Response { .. } => {}
         }
-        found.extend(said.asked.into_iter().map(|asked| asked.method));
+        found.extend(read.requests.into_iter().map(|request| request.method));
     }
     for method in asked(&value) {
         assert!(found.contains(&method), "`{method}` is asked unseen: {found:?}");

@@ -11,7 +11,7 @@ use super::Admin;
 use super::error::{Answer, ApiError};
 use super::extract::{Input, Named, Params};
 use super::openapi::Refusals;
-use crate::store::escalations::{Escalation, Listed, MAX_KEPT};
+use crate::store::escalations::{Escalation, Listed, MAX_KEPT, Which};
 
 /// Default number of escalations listed.
 const LISTED: u32 = 50;
@@ -116,7 +116,8 @@ pub(super) async fn list(
     if !(1..=MAX_KEPT).contains(&i64::from(limit)) {
         return Err(ApiError::invalid(format_args!("limit is 1 to {MAX_KEPT}")));
     }
-    let list = admin.blocking(move |admin| Ok(admin.escalations.list(limit, query.pending)?));
+    let which = if query.pending { Which::Pending } else { Which::All };
+    let list = admin.blocking(move |admin| Ok(admin.escalations.list(limit, which)?));
     let Listed { newest, total, resolved } = list.await?;
     Ok(Json(EscalationList {
         escalations: newest.into_iter().map(EscalationView::from).collect(),

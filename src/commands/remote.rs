@@ -211,7 +211,7 @@ pub(super) async fn over_stdio(
     (transport, drain): (cli::Transport, Duration),
 ) -> anyhow::Result<Done> {
     let mut told = StopRequests::listen()?;
-    let (says, hears) = os::stdio().context("cannot use standard input and output")?;
+    let (input, output) = os::stdio().context("cannot use standard input and output")?;
     let transport = match transport {
         cli::Transport::Auto => Transport::Auto,
         cli::Transport::Http => Transport::Streamable,
@@ -222,8 +222,8 @@ pub(super) async fn over_stdio(
     let stop = async {
         told.next().await;
     };
-    Ok(match client.run(Pipes { says, hears, gone: os::unread() }, stop).await {
-        End::Client | End::Told => Done::Success,
+    Ok(match client.run(Pipes { input, output, gone: os::unread() }, stop).await {
+        End::Client | End::Stopped => Done::Success,
         End::Server => Done::Exit(1),
     })
 }

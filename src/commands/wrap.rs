@@ -169,8 +169,8 @@ async fn serve(relay: &Arc<Relay>, args: &WrapArgs) -> anyhow::Result<u8> {
     let client = os::stdio().context("cannot use standard input and output")?;
     let server = Child::spawn(program, rest)
         .with_context(|| format!("cannot start `{}`", program.display()))?;
-    let (says, hears) = client;
-    let client = session::Client { says, told: relay.tells(hears), gone: os::unread() };
+    let (input, output) = client;
+    let client = session::Client { input, writer: relay.write_client(output), gone: os::unread() };
     Ok(session::run(relay, client, server, told).await?)
 }
 

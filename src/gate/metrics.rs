@@ -1,5 +1,4 @@
-//! Figures about what passes the gate, for Prometheus. Labels are bounded: no
-//! agent, path or tool is one.
+//! Metrics for Prometheus. Labels are bounded: no agent, path or tool is one.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! What every request goes through: decide, record, and only then a [`Permit`], the
-//! one key to the way out.
+//! What every request goes through: decide, record, and only then create a [`Permit`], which
+//! alone opens the way to the server.
 
 pub mod escalate;
 mod lookalike;
@@ -34,7 +34,7 @@ pub enum AuditFailure {
     /// Deny it.
     #[default]
     Refuse,
-    /// Forward it unrecorded.
+    /// Forward it unrecorded: an explicit opt-out.
     Allow,
 }
 
@@ -115,7 +115,8 @@ impl Gate {
         self.policy.load().judges_servers() == Some(Mode::Enforce)
     }
 
-    /// Whether the policy denies `action` whatever its arguments. Not recorded.
+    /// Whether the policy denies `action` whatever its arguments, so that it need not be offered.
+    /// Not recorded.
     #[must_use]
     pub fn never_admits(&self, action: &Action) -> bool {
         pipeline::never_admits(action, &self.policy())

@@ -1,4 +1,4 @@
-//! The one place that decides. Pure: no clock, no file, no lock.
+//! The decision, made here and nowhere else. Pure: no clock, no file, no lock.
 
 use super::lookalike::{self, Finding};
 use crate::action::{Action, Flaw, Malformed, Target};
@@ -35,7 +35,8 @@ pub fn decide(action: &Action, policy: &Policy, facts: &Facts) -> Verdict {
         return refusal.clone();
     }
     let found = intent::judge(action);
-    // Hours, rules in order, the default.
+    // Hours, rules in order, the default. Rules refer to what a request does, not to how it is
+    // spelled.
     let verdict = policy.judge(action, found.intent);
     let verdict = Verdict { unsure: is_unsure(&found), ..verdict };
     // Refusals in observe mode yield to any refusal that is enforced.

@@ -1,6 +1,6 @@
-//! Requests that an adapter refuses before there is anything to judge: each has its
-//! row, and those of senders that nobody knows share one for each source and minute,
-//! so that nobody can flood the log.
+//! Records requests that an adapter refuses before there is anything to judge: each in a row of its
+//! own, but unauthenticated ones in one row per source and minute, so that nobody can flood the
+//! log.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::unauthenticated::{HeldBack, Note, Unauthenticated, Windows};
+use super::unauthenticated::{Count, HeldBack, Unauthenticated, Windows};
 use super::{Gate, Hooks};
 use crate::action::{Action, Agent, Malformed, Target, Transport};
 
@@ -41,17 +41,17 @@ impl Refusals {
         source: IpAddr,
         what: &str,
     ) -> Option<String> {
-        let (more, under) = match self.unauthenticated.note(source, Instant::now(), (server, what))
-        {
-            Note::Counted { row, needs_sweeper } => {
-                self.gate.count_unauthenticated(self.transport, server);
-                if needs_sweeper {
-                    tokio::spawn(self.clone().sweep());
+        let (more, window) =
+            match self.unauthenticated.count(source, Instant::now(), (server, what)) {
+                Count::Added { row, needs_sweeper } => {
+                    self.gate.count_unauthenticated(self.transport, server);
+                    if needs_sweeper {
+                        tokio::spawn(self.clone().sweep());
+                    }
+                    return row;
                 }
-                return row;
-            }
-            Note::Row { more, under } => (more, under),
-        };
+                Count::RowNeeded { more, window } => (more, window),
+            };
         let mut what = format!("{what}, from {source}");
         if more > 0 {
             what.push_str(&format!("; {more} more in the minute before"));
@@ -59,9 +59,9 @@ impl Refusals {
         let flawed = Malformed::unidentified(server, what);
         let row = self.record_malformed(Agent::unidentified(), flawed).await;
         if row.is_none() {
-            self.unauthenticated.hold_back(under, more + 1);
+            self.unauthenticated.hold_back(window, more + 1);
         }
-        self.unauthenticated.set_row(under, row.clone());
+        self.unauthenticated.set_row(window, row.clone());
         row
     }
 

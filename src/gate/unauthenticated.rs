@@ -1,4 +1,4 @@
-//! Requests without a valid key: one row a minute and source, with the count, so that the
+//! Counts requests without a valid key: one row per minute and source, with the count, so that the
 //! log cannot be flooded without a key.
 
 use std::collections::HashMap;
@@ -48,16 +48,16 @@ pub(super) enum Windows {
 
 /// What the caller has to do about a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Note {
+pub(super) enum Count {
     /// Write a row.
-    Row {
+    RowNeeded {
         /// Earlier requests that this row has to cover, too.
         more: u64,
         /// The window it counts in; `None` for the one shared beyond [`MAX_SOURCES`].
-        under: Option<IpAddr>,
+        window: Option<IpAddr>,
     },
-    /// Nothing to write: the request was counted.
-    Counted {
+    /// Nothing to write: the request was added to the count of its window.
+    Added {
         /// Id of the row of the current window, once written.
         row: Option<String>,
         /// Whether the caller has to spawn the task that writes pending counts.
@@ -80,12 +80,17 @@ pub(super) struct HeldBack {
 
 impl Unauthenticated {
     /// Counts a request for `server` from `source` that was refused at `now` because of `what`.
-    pub(super) fn note(&self, source: IpAddr, now: Instant, (server, what): (&str, &str)) -> Note {
+    pub(super) fn count(
+        &self,
+        source: IpAddr,
+        now: Instant,
+        (server, what): (&str, &str),
+    ) -> Count {
         let mut counts = self.counts();
         let Counts { windows, has_sweeper } = &mut *counts;
         let source = Some(source);
         if windows.len() >= MAX_SOURCES && !windows.contains_key(&source) {
-            forget(windows, now);
+            drop_ended(windows, now);
         }
         let source = if windows.len() >= MAX_SOURCES && !windows.contains_key(&source) {
             None
@@ -98,12 +103,12 @@ impl Unauthenticated {
                 window.unwritten += 1;
                 window.last = last;
                 let needs_sweeper = !std::mem::replace(has_sweeper, true);
-                Note::Counted { row: window.row.clone(), needs_sweeper }
+                Count::Added { row: window.row.clone(), needs_sweeper }
             }
             other => {
                 let more = other.map_or(0, |window| window.unwritten);
                 windows.insert(source, Window { began: now, unwritten: 0, last, row: None });
-                Note::Row { more, under: source }
+                Count::RowNeeded { more, window: source }
             }
         }
     }
@@ -153,7 +158,7 @@ impl Unauthenticated {
 }
 
 /// Drops ended windows without pending counts.
-fn forget(windows: &mut HashMap<Option<IpAddr>, Window>, now: Instant) {
+fn drop_ended(windows: &mut HashMap<Option<IpAddr>, Window>, now: Instant) {
     windows.retain(|_, window| window.unwritten > 0 || now.duration_since(window.began) < WINDOW);
 }
 
@@ -168,16 +173,16 @@ mod tests {
         let unauthenticated = Unauthenticated::default();
         let (one, other): (IpAddr, IpAddr) = ([127, 0, 0, 1].into(), [127, 0, 0, 2].into());
         let start = Instant::now();
-        let note = |source, now| unauthenticated.note(source, now, WHAT);
-        assert_eq!(note(one, start), Note::Row { more: 0, under: Some(one) });
+        let count = |source, now| unauthenticated.count(source, now, WHAT);
+        assert_eq!(count(one, start), Count::RowNeeded { more: 0, window: Some(one) });
         unauthenticated.set_row(Some(one), Some("row".to_owned()));
         for index in 0..5 {
             let row = Some("row".to_owned());
-            assert_eq!(note(one, start), Note::Counted { row, needs_sweeper: index == 0 });
+            assert_eq!(count(one, start), Count::Added { row, needs_sweeper: index == 0 });
         }
-        assert_eq!(note(other, start), Note::Row { more: 0, under: Some(other) });
-        assert_eq!(note(one, start + WINDOW), Note::Row { more: 5, under: Some(one) });
-        assert_eq!(note(one, start + WINDOW), Note::Counted { row: None, needs_sweeper: false });
+        assert_eq!(count(other, start), Count::RowNeeded { more: 0, window: Some(other) });
+        assert_eq!(count(one, start + WINDOW), Count::RowNeeded { more: 5, window: Some(one) });
+        assert_eq!(count(one, start + WINDOW), Count::Added { row: None, needs_sweeper: false });
     }
 
     #[test]
@@ -191,18 +196,18 @@ mod tests {
             what: "no key".to_owned(),
             count,
         };
-        unauthenticated.note(source, start, WHAT);
+        unauthenticated.count(source, start, WHAT);
         assert_eq!(unauthenticated.next_end(), None);
         for _ in 0..3 {
-            unauthenticated.note(source, start, ("notion", "no key"));
+            unauthenticated.count(source, start, ("notion", "no key"));
         }
         assert_eq!(unauthenticated.next_end(), Some(start + WINDOW));
         assert_eq!(unauthenticated.take(Windows::Ended, start + WINDOW / 2), []);
         assert_eq!(unauthenticated.take(Windows::Ended, start + WINDOW), [held(3)]);
         // It is the row of the next window, too: one a minute.
         unauthenticated.set_row(Some(source), Some("row".to_owned()));
-        let next = unauthenticated.note(source, start + WINDOW, ("notion", "no key"));
-        assert!(matches!(next, Note::Counted { row: Some(_), .. }), "{next:?}");
+        let next = unauthenticated.count(source, start + WINDOW, ("notion", "no key"));
+        assert!(matches!(next, Count::Added { row: Some(_), .. }), "{next:?}");
         unauthenticated.hold_back(Some(source), 2);
         assert_eq!(unauthenticated.take(Windows::All, start + WINDOW), [held(3)]);
         assert_eq!(
@@ -218,15 +223,18 @@ mod tests {
         let source = |n: usize| IpAddr::from(std::net::Ipv4Addr::from_bits(n as u32));
         for n in 0..MAX_SOURCES {
             let under = Some(source(n));
-            assert_eq!(unauthenticated.note(source(n), start, WHAT), Note::Row { more: 0, under });
+            assert_eq!(
+                unauthenticated.count(source(n), start, WHAT),
+                Count::RowNeeded { more: 0, window: under }
+            );
         }
-        let beyond = unauthenticated.note(source(MAX_SOURCES), start, WHAT);
-        assert_eq!(beyond, Note::Row { more: 0, under: None });
-        let known = unauthenticated.note(source(1), start, WHAT);
-        assert!(matches!(known, Note::Counted { .. }), "it has a window of its own: {known:?}");
+        let beyond = unauthenticated.count(source(MAX_SOURCES), start, WHAT);
+        assert_eq!(beyond, Count::RowNeeded { more: 0, window: None });
+        let known = unauthenticated.count(source(1), start, WHAT);
+        assert!(matches!(known, Count::Added { .. }), "it has a window of its own: {known:?}");
         for n in 1..3 {
-            let next = unauthenticated.note(source(MAX_SOURCES + n), start, WHAT);
-            assert!(matches!(next, Note::Counted { .. }), "{next:?}");
+            let next = unauthenticated.count(source(MAX_SOURCES + n), start, WHAT);
+            assert!(matches!(next, Count::Added { .. }), "{next:?}");
         }
         let mut due = unauthenticated.take(Windows::All, start);
         due.sort_by_key(|held| held.source);

@@ -1,8 +1,8 @@
-//! What a server sends, read leniently.
+//! Lenient parsing of what a server sends.
 //!
-//! Nothing is refused here: whatever cannot be read is passed on and taught the
-//! gate nothing. Only the outline is looked at, and of a result only the members
-//! that say what became of a call or which tools there are. Pure.
+//! Nothing is refused here: what cannot be read is forwarded, and the gate learns nothing from it.
+//! Only the outline is read, and of a result only the members that say what became of a call or
+//! which tools there are. Pure.
 
 use super::scan::outline;
 use crate::json::{JsonError, Reader};

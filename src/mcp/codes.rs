@@ -1,4 +1,4 @@
-//! The codes of JSON-RPC errors, each said once.
+//! JSON-RPC error codes.
 
 use super::bridge::raw;
 

@@ -1,18 +1,18 @@
-//! What a client sends, read strictly.
+//! Strict parsing of what a client sends.
 //!
-//! The gate forwards bytes, so whatever the server's parser makes of them must
-//! be what was judged here. A message that some parser could read as another
-//! call is refused: keys given twice, keys and methods that are known words in
-//! disguise (see [`crate::fold`]), arrays where objects belong, ids that are not
-//! plain, a carriage return inside a line. What is left is said in a borrowed
-//! view; the bytes themselves are never rewritten. Pure.
+//! The gate forwards bytes, so what the server's parser makes of them must be what was judged here.
+//! A message that some parser could read as another one is refused: duplicate keys, keys and
+//! methods that look like known ones (see [`crate::fold`]), arrays in place of objects, ids other
+//! than strings and integers, a carriage return inside a line. The result borrows from the bytes,
+//! which are never rewritten. Pure.
 
 mod framing;
 
 pub use framing::Framing;
 
+use super::codes;
+use super::era::{self, Batches};
 use super::scan::{MAX_TOKEN, Outline, is_id, outline};
-use super::{codes, era};
 use crate::fold::{alike, fold};
 use crate::json::{self, Json, JsonError, Object, PROTOTYPE, Reader};
 use crate::terminal::brief;
@@ -35,6 +35,15 @@ const ENVELOPE_KEYS: [&str; 7] =
 /// Members that determine what a `tools/call` does.
 const CALL_KEYS: [&str; 7] =
     ["name", "arguments", era::META, "task", "inputResponses", "requestState", PROTOTYPE];
+
+/// Whether messages come, or are answered, each by itself or as a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// One message, or one per line.
+    Single,
+    /// An array.
+    Batch,
+}
 
 /// A line from a client.
 #[derive(Debug)]
@@ -100,8 +109,8 @@ pub struct Unreadable {
     pub ids: Vec<Option<Vec<u8>>>,
     /// The id of the server's request that it responds to.
     pub answered: Option<Vec<u8>>,
-    /// Whether it was a batch, so that the response has to be one.
-    pub is_batch: bool,
+    /// How it has to be answered.
+    pub layout: Layout,
     /// The method, if it is a known one.
     pub method: Option<&'static str>,
     /// The error.
@@ -118,12 +127,11 @@ pub struct Fault {
     pub what: String,
 }
 
-/// Parses a line (with or without its end) or a body. `batches`: whether the negotiated
-/// revision allows batches.
+/// Parses a line (with or without its end) or a body.
 ///
 /// # Errors
 /// [`Unreadable`] for everything that two parsers might read differently.
-pub fn read(line: &[u8], batches: bool, framing: Framing) -> Result<Frame<'_>, Unreadable> {
+pub fn read(line: &[u8], batches: Batches, framing: Framing) -> Result<Frame<'_>, Unreadable> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let Some(first) = line.iter().find(|byte| !byte.is_ascii_whitespace()) else {
@@ -145,8 +153,12 @@ fn read_single(line: &[u8], framing: Framing) -> Result<Message<'_>, Fault> {
     message.into_message()
 }
 
-fn read_batch(line: &[u8], allowed: bool, framing: Framing) -> Result<Frame<'_>, Unreadable> {
+fn read_batch(line: &[u8], batches: Batches, framing: Framing) -> Result<Frame<'_>, Unreadable> {
     let elements = split_batch(line).map_err(|fault| unreadable(line, fault))?;
+    let layout = match batches {
+        Batches::Allowed => Layout::Batch,
+        Batches::Refused => Layout::Single,
+    };
     let refuse = |fault| {
         let ids = elements.iter().map(|element| outline(element)).collect::<Vec<_>>();
         let asking = ids.into_iter().filter(|outline| !outline.is_response && outline.id.is_some());
@@ -154,9 +166,9 @@ fn read_batch(line: &[u8], allowed: bool, framing: Framing) -> Result<Frame<'_>,
         if ids.is_empty() {
             ids.push(None);
         }
-        Unreadable { ids, answered: None, is_batch: allowed, method: None, fault }
+        Unreadable { ids, answered: None, layout, method: None, fault }
     };
-    if !allowed {
+    if batches == Batches::Refused {
         let what = "an array of messages: the revision agreed on has no batches";
         return Err(refuse(Fault::request(what)));
     }
@@ -196,21 +208,21 @@ impl Unreadable {
         } else {
             (outline.id, None)
         };
-        Self { ids: vec![id], answered, is_batch: false, method: None, fault }
+        Self { ids: vec![id], answered, layout: Layout::Single, method: None, fault }
     }
 
     /// A request that was parsed, but is not what it seems.
     #[must_use]
     pub fn answering(id: Option<&[u8]>, fault: Fault) -> Self {
         let ids = vec![id.map(<[u8]>::to_vec)];
-        Self { ids, answered: None, is_batch: false, method: None, fault }
+        Self { ids, answered: None, layout: Layout::Single, method: None, fault }
     }
 }
 
 impl<'f> Message<'f> {
     /// The id, if the message is a request.
     #[must_use]
-    pub fn asking(&self) -> Option<&'f [u8]> {
+    pub fn request_id(&self) -> Option<&'f [u8]> {
         self.id.filter(|_| !matches!(self.content, Content::Response { .. }))
     }
 

@@ -70,11 +70,20 @@ const BATCH_REVISION: &str = "2025-03-26";
 /// A revision without batches.
 const NO_BATCHES: &str = "2025-06-18";
 
+/// Whether an array of messages is a batch, or refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Batches {
+    /// The revision has batches.
+    Allowed,
+    /// It has none.
+    Refused,
+}
+
 /// State of version negotiation on a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Era {
     /// Whether `initialize` was sent and has not failed.
-    asked: bool,
+    handshake_begun: bool,
     /// The revision agreed on by `initialize`.
     agreed: Option<String>,
     /// Whether `notifications/initialized` was sent.
@@ -86,8 +95,11 @@ pub struct Era {
 impl Era {
     /// Whether the client may send batches.
     #[must_use]
-    pub fn allows_batches(&self) -> bool {
-        self.agreed.as_deref() == Some(BATCH_REVISION)
+    pub fn batches(&self) -> Batches {
+        match self.agreed.as_deref() {
+            Some(BATCH_REVISION) => Batches::Allowed,
+            _ => Batches::Refused,
+        }
     }
 
     /// Initial parameters of a request of the gate itself; `None` while the server must not be
@@ -103,29 +115,29 @@ impl Era {
     /// Whether the server can be sent requests, now or after its pending responses.
     #[must_use]
     pub fn will_listen(&self) -> bool {
-        self.stateless.is_some() || (self.asked && self.initialized)
+        self.stateless.is_some() || (self.handshake_begun && self.initialized)
     }
 
     /// Records that the client sent `initialize`.
-    pub fn asked(&mut self) {
-        *self = Self { asked: true, ..Self::default() };
+    pub fn begin_handshake(&mut self) {
+        *self = Self { handshake_begun: true, ..Self::default() };
     }
 
     /// Records the response to `initialize`: the version, or `None` for an error.
-    pub fn answered(&mut self, version: Option<String>) {
-        self.asked = version.is_some();
+    pub fn end_handshake(&mut self, version: Option<String>) {
+        self.handshake_begun = version.is_some();
         self.agreed = version;
     }
 
     /// Records that the client sent `notifications/initialized`.
     pub fn initialized(&mut self) {
-        self.initialized = self.asked;
+        self.initialized = self.handshake_begun;
     }
 
     /// Assumes a completed handshake, for a session that outlived its gate.
     pub fn assume_handshake(&mut self) {
         *self = Self {
-            asked: true,
+            handshake_begun: true,
             agreed: Some(NO_BATCHES.to_owned()),
             initialized: true,
             stateless: None,
@@ -135,11 +147,11 @@ impl Era {
     /// Whether the era is still undetermined.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        !self.asked && self.stateless.is_none()
+        !self.handshake_begun && self.stateless.is_none()
     }
 
     /// Records the `_meta` of a request.
-    pub fn seen(&mut self, meta: &Object) {
+    pub fn observe_meta(&mut self, meta: &Object) {
         if self.is_open() && is_stateless(meta) {
             self.stateless = Some(stateless_part(meta));
         }
@@ -253,9 +265,9 @@ mod tests {
         let mut era = Era::default();
         era.initialized();
         assert!(era.own_params().is_none() && !era.will_listen());
-        era.asked();
+        era.begin_handshake();
         assert!(!era.will_listen());
-        era.answered(Some("2025-11-25".to_owned()));
+        era.end_handshake(Some("2025-11-25".to_owned()));
         assert!(era.own_params().is_none() && !era.will_listen());
         era.initialized();
         assert_eq!(era.own_params(), Some(Vec::new()));
@@ -264,39 +276,39 @@ mod tests {
     #[test]
     fn a_client_that_does_not_wait_for_answers_is_waited_for() {
         let mut era = Era::default();
-        era.asked();
+        era.begin_handshake();
         era.initialized();
         assert!(era.own_params().is_none() && era.will_listen());
         let mut refused = era.clone();
-        refused.answered(None);
+        refused.end_handshake(None);
         assert!(!refused.will_listen());
-        era.answered(Some("2025-11-25".to_owned()));
+        era.end_handshake(Some("2025-11-25".to_owned()));
         assert!(era.own_params().is_some());
     }
 
     #[test]
     fn a_client_that_probes_and_falls_back_is_in_the_older_era() {
         let mut era = Era::default();
-        era.seen(&object(r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}"#));
+        era.observe_meta(&object(r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}"#));
         assert!(era.will_listen());
-        era.asked();
+        era.begin_handshake();
         assert!(era.own_params().is_none() && !era.will_listen());
     }
 
     #[test]
     fn batches_are_of_one_revision() {
         let mut era = Era::default();
-        assert!(!era.allows_batches());
-        era.answered(Some("2025-03-26".to_owned()));
-        assert!(era.allows_batches());
-        era.answered(Some("2025-06-18".to_owned()));
-        assert!(!era.allows_batches());
+        assert_eq!(era.batches(), Batches::Refused);
+        era.end_handshake(Some("2025-03-26".to_owned()));
+        assert_eq!(era.batches(), Batches::Allowed);
+        era.end_handshake(Some("2025-06-18".to_owned()));
+        assert_eq!(era.batches(), Batches::Refused);
     }
 
     #[test]
     fn a_stateless_request_lends_its_introduction_and_nothing_else() {
         let mut era = Era::default();
-        era.seen(&object(
+        era.observe_meta(&object(
             &r#"{"progressToken":1,"io.modelcontextprotocol/protocolVersion":"2026-07-28",
                "io.modelcontextprotocol/clientInfo":{"name":"@"},
                "io.modelcontextprotocol/clientCapabilities":{"x":1}}"#

@@ -1,4 +1,4 @@
-//! Lines in: a stream of bytes cut at `\n` and nowhere else.
+//! Reads lines: a stream of bytes is split at `\n` and nowhere else.
 
 use std::io;
 

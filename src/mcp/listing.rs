@@ -1,5 +1,5 @@
-//! One page of a server's tools: what its entries declare, and how some of them
-//! are left out without touching the rest. Pure.
+//! One page of `tools/list`: what its entries declare, and the removal of some of them without any
+//! other change. Pure.
 
 use super::params::ParamHeader;
 use crate::action::DeclaredHints;

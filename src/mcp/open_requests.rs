@@ -1,4 +1,4 @@
-//! What the server asked and the client has not answered yet: the other half of
+//! The server's requests that the client has not answered yet: the counterpart of
 //! [`super::pending`]. Each request gets one answer, the client's or the gate's.
 
 use std::collections::HashMap;
@@ -46,16 +46,16 @@ enum State {
     Refused,
 }
 
-/// State of a request that has arrived.
+/// Result of [`OpenRequests::begin`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum Registration {
     /// It has to be decided. Also if the client has it already, which a resumed stream repeats:
     /// the policy may have changed.
     New,
-    /// A repetition of a request that was refused.
+    /// It repeats a request that was refused and answered.
     Refused,
     /// Another request with this id is unanswered: a second response would be ambiguous.
-    Taken,
+    IdInUse,
 }
 
 /// A request that the client responds to.
@@ -68,18 +68,20 @@ pub struct Answered {
 
 impl OpenRequests {
     /// Registers a request that is to be decided, if it is new.
-    pub fn begin(&mut self, id: &Key, fingerprint: Fingerprint) -> Place {
+    pub fn begin(&mut self, id: &Key, fingerprint: Fingerprint) -> Registration {
         match self.known.get(id) {
             Some(known) if known.fingerprint == fingerprint => match known.state {
                 State::Open(_) => {}
-                State::Refused => return Place::Refused,
-                State::Judged => return Place::Taken,
+                State::Refused => return Registration::Refused,
+                State::Judged => return Registration::IdInUse,
             },
-            Some(Request { state: State::Open(_) | State::Judged, .. }) => return Place::Taken,
+            Some(Request { state: State::Open(_) | State::Judged, .. }) => {
+                return Registration::IdInUse;
+            }
             _ => {}
         }
-        self.note(id.clone(), fingerprint, State::Judged);
-        Place::New
+        self.insert(id.clone(), fingerprint, State::Judged);
+        Registration::New
     }
 
     /// Whether exactly this request is being decided.
@@ -93,12 +95,12 @@ impl OpenRequests {
 
     /// Records that the client is sent the request.
     pub fn open(&mut self, id: Key, fingerprint: Fingerprint, receipt: Option<Receipt>) {
-        self.note(id, fingerprint, State::Open(receipt));
+        self.insert(id, fingerprint, State::Open(receipt));
     }
 
     /// Records that the gate refuses the request.
     pub fn refuse(&mut self, id: Key, fingerprint: Fingerprint) {
-        self.note(id, fingerprint, State::Refused);
+        self.insert(id, fingerprint, State::Refused);
     }
 
     /// Takes the request that a response of the client is for; `None` if it is not open.
@@ -127,7 +129,7 @@ impl OpenRequests {
         receipts.collect()
     }
 
-    fn note(&mut self, id: Key, fingerprint: Fingerprint, state: State) {
+    fn insert(&mut self, id: Key, fingerprint: Fingerprint, state: State) {
         if self.known.len() >= MAX_OPEN && !self.known.contains_key(&id) {
             let oldest = self.known.iter().min_by_key(|(_, known)| known.number);
             let oldest = oldest.map(|(id, _)| id.clone());
@@ -152,22 +154,22 @@ mod tests {
         let (one, other) = (fingerprint(b"{\"id\":1}\n"), fingerprint(b"{\"id\":1,\"x\":1}"));
         assert_eq!(one, fingerprint(b"{\"id\":1}"));
         assert!(open.answer(&key(1)).is_none(), "nobody asked");
-        assert_eq!(open.begin(&key(1), one), Place::New);
+        assert_eq!(open.begin(&key(1), one), Registration::New);
         assert!(open.answer(&key(1)).is_none(), "the client has not seen it");
-        assert_eq!(open.begin(&key(1), one), Place::Taken);
+        assert_eq!(open.begin(&key(1), one), Registration::IdInUse);
         open.open(key(1), one, None);
-        assert_eq!(open.begin(&key(1), other), Place::Taken);
-        assert_eq!(open.begin(&key(1), one), Place::New, "it comes again");
+        assert_eq!(open.begin(&key(1), other), Registration::IdInUse);
+        assert_eq!(open.begin(&key(1), one), Registration::New, "it comes again");
         open.open(key(1), one, None);
         let answered = open.answer(&key(1)).unwrap();
         assert!(open.answer(&key(1)).is_none(), "it is answered");
         open.reopen(key(1), answered);
         assert!(open.answer(&key(1)).is_some());
-        assert_eq!(open.begin(&key(1), one), Place::New, "ids may be used again");
+        assert_eq!(open.begin(&key(1), one), Registration::New, "ids may be used again");
         open.refuse(key(1), one);
         assert!(open.answer(&key(1)).is_none(), "the gate has answered it");
-        assert_eq!(open.begin(&key(1), one), Place::Refused);
-        assert_eq!(open.begin(&key(1), other), Place::New);
+        assert_eq!(open.begin(&key(1), one), Registration::Refused);
+        assert_eq!(open.begin(&key(1), other), Registration::New);
     }
 
     #[test]

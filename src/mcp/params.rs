@@ -1,5 +1,5 @@
-//! Arguments that travel as headers too (2026-07-28, "Custom headers from tool
-//! parameters"): those that a tool's schema marks `x-mcp-header`. Pure.
+//! Arguments that are also sent as headers (2026-07-28, "Custom headers from tool parameters"):
+//! those that a tool's schema marks `x-mcp-header`. Pure.
 
 use crate::json::{Json, Object};
 

@@ -1,4 +1,4 @@
-//! What the client asked and the server has not answered yet.
+//! The client's requests that the server has not answered yet.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
@@ -17,9 +17,9 @@ pub const MAX_PENDING: usize = 16_384;
 /// Maximum number of tasks with an outstanding result; beyond it the oldest is written off.
 pub const MAX_TASKS: usize = 1_024;
 
-/// A request in flight.
+/// What the response to a request in flight changes.
 #[derive(Debug)]
-pub enum Asked {
+pub enum RequestKind {
     /// An admitted `tools/call` or other method.
     Admitted(Receipt),
     /// `tools/list` for the page after `cursor`.
@@ -37,7 +37,7 @@ pub enum Asked {
     Other,
 }
 
-impl Asked {
+impl RequestKind {
     /// What is known of its response already.
     #[must_use]
     pub fn mark(&self) -> Mark {
@@ -47,25 +47,26 @@ impl Asked {
     }
 }
 
-/// A request in flight, and its round trip if it is one of several.
+/// A request in flight.
 #[derive(Debug)]
-pub struct Waiting {
-    /// The request.
-    pub asked: Asked,
-    /// `None` if it need not be known.
+pub struct PendingRequest {
+    /// What its response changes.
+    pub kind: RequestKind,
+    /// Its round of a multi round-trip request; `None` if servers' requests are not judged, or its
+    /// response may be to another request.
     pub round_trip: Option<RoundTrip>,
 }
 
-impl From<Asked> for Waiting {
-    fn from(asked: Asked) -> Self {
-        Self { asked, round_trip: None }
+impl From<RequestKind> for PendingRequest {
+    fn from(kind: RequestKind) -> Self {
+        Self { kind, round_trip: None }
     }
 }
 
 /// The client's requests in flight, by id. Ids of the server's requests are independent.
 #[derive(Debug, Default)]
 pub struct Pending {
-    asked: HashMap<Key, Waiting>,
+    requests: HashMap<Key, PendingRequest>,
     tasks: HashMap<String, Receipt>,
     /// Tasks, oldest first.
     order: VecDeque<String>,
@@ -129,46 +130,50 @@ impl Pending {
     ///
     /// # Errors
     /// [`Full`]; nothing was added.
-    pub fn ask(&mut self, id: Key, waiting: impl Into<Waiting>) -> Result<Option<Asked>, Full> {
-        if self.is_full() && !self.asked.contains_key(&id) {
+    pub fn insert(
+        &mut self,
+        id: Key,
+        request: impl Into<PendingRequest>,
+    ) -> Result<Option<RequestKind>, Full> {
+        if self.is_full() && !self.requests.contains_key(&id) {
             return Err(Full);
         }
-        let mut waiting = waiting.into();
-        let earlier = self.asked.remove(&id).map(|earlier| earlier.asked);
+        let mut request = request.into();
+        let earlier = self.requests.remove(&id).map(|earlier| earlier.kind);
         if earlier.is_some() {
             // A response that may be for another request must not update the tools or the era.
-            waiting.round_trip = None;
-            if matches!(waiting.asked, Asked::Tools { .. } | Asked::Initialize) {
-                waiting.asked = Asked::Other;
+            request.round_trip = None;
+            if matches!(request.kind, RequestKind::Tools { .. } | RequestKind::Initialize) {
+                request.kind = RequestKind::Other;
             }
         }
-        self.asked.insert(id, waiting);
+        self.requests.insert(id, request);
         Ok(earlier)
     }
 
     /// Whether no more requests can be added.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.asked.len() >= MAX_PENDING
+        self.requests.len() >= MAX_PENDING
     }
 
     /// Whether the request is in flight.
     #[must_use]
     pub fn contains(&self, id: &Key) -> bool {
-        self.asked.contains_key(id)
+        self.requests.contains_key(id)
     }
 
     /// [`Mark`] of the response to a request in flight.
     #[must_use]
     pub fn mark_of(&self, id: &Key) -> Mark {
-        self.asked.get(id).map(|waiting| waiting.asked.mark()).unwrap_or_default()
+        self.requests.get(id).map(|request| request.kind.mark()).unwrap_or_default()
     }
 
     /// Combined [`Mark`] of all requests in flight of `scope`.
     #[must_use]
     pub fn mark_of_scope(&self, scope: &str) -> Mark {
-        let of_scope = self.asked.iter().filter(|(key, _)| key.is_of(scope));
-        let mut marks: Vec<Mark> = of_scope.map(|(_, waiting)| waiting.asked.mark()).collect();
+        let of_scope = self.requests.iter().filter(|(key, _)| key.is_of(scope));
+        let mut marks: Vec<Mark> = of_scope.map(|(_, request)| request.kind.mark()).collect();
         // Row ids sort by time.
         marks.sort_unstable_by(|one, other| one.rows.cmp(&other.rows));
         let quota = marks.iter().rev().find_map(|mark| mark.quota);
@@ -186,15 +191,15 @@ impl Pending {
     }
 
     /// Removes the request that was answered or cancelled.
-    pub fn take(&mut self, id: &Key) -> Option<Asked> {
-        self.take_waiting(id).map(|waiting| waiting.asked)
+    pub fn take(&mut self, id: &Key) -> Option<RequestKind> {
+        self.take_request(id).map(|request| request.kind)
     }
 
     /// As [`Pending::take`], with the round trip.
-    pub fn take_waiting(&mut self, id: &Key) -> Option<Waiting> {
-        self.asked.remove(id).or_else(|| {
-            let asked = self.elsewhere(id)?.clone();
-            self.asked.remove(&asked)
+    pub fn take_request(&mut self, id: &Key) -> Option<PendingRequest> {
+        self.requests.remove(id).or_else(|| {
+            let scoped = self.elsewhere(id)?.clone();
+            self.requests.remove(&scoped)
         })
     }
 
@@ -205,7 +210,7 @@ impl Pending {
             return None;
         }
         let suffix = [b"/", id.as_bytes()].concat();
-        self.asked.keys().find(|key| is_scoped(key) && key.0.ends_with(&suffix))
+        self.requests.keys().find(|key| is_scoped(key) && key.0.ends_with(&suffix))
     }
 
     /// Registers a task that will deliver a call's result. Returns the receipt of a task that
@@ -239,31 +244,32 @@ impl Pending {
     /// Whether no requests are in flight.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.asked.is_empty()
+        self.requests.is_empty()
     }
 
     /// Takes all receipts in `scope`, at the end of the exchange.
     pub fn drain_scope(&mut self, scope: &str) -> Vec<Receipt> {
-        let of_scope = |key: &Key, _: &mut Waiting| key.is_of(scope);
-        let over = self.asked.extract_if(of_scope).filter_map(|(_, waiting)| match waiting.asked {
-            Asked::Admitted(receipt) => Some(receipt),
-            _ => None,
-        });
+        let of_scope = |key: &Key, _: &mut PendingRequest| key.is_of(scope);
+        let over =
+            self.requests.extract_if(of_scope).filter_map(|(_, request)| match request.kind {
+                RequestKind::Admitted(receipt) => Some(receipt),
+                _ => None,
+            });
         over.collect()
     }
 
     /// Takes all requests in flight.
-    pub fn take_all(&mut self) -> Vec<(Key, Asked)> {
-        self.asked.drain().map(|(id, waiting)| (id, waiting.asked)).collect()
+    pub fn take_all(&mut self) -> Vec<(Key, RequestKind)> {
+        self.requests.drain().map(|(id, request)| (id, request.kind)).collect()
     }
 
     /// Takes all receipts, at the end of the connection.
     pub fn drain(&mut self) -> Vec<Receipt> {
-        let asked = self.asked.drain().filter_map(|(_, waiting)| match waiting.asked {
-            Asked::Admitted(receipt) => Some(receipt),
+        let drained = self.requests.drain().filter_map(|(_, request)| match request.kind {
+            RequestKind::Admitted(receipt) => Some(receipt),
             _ => None,
         });
-        let receipts = asked.chain(self.tasks.drain().map(|(_, receipt)| receipt)).collect();
+        let receipts = drained.chain(self.tasks.drain().map(|(_, receipt)| receipt)).collect();
         self.order.clear();
         receipts
     }
@@ -281,12 +287,14 @@ mod tests {
 
     #[test]
     fn an_answer_to_one_of_two_requests_is_not_learned_from() {
-        let list = || Asked::Tools { cursor: None, generation: 0 };
-        for (first, second) in [(list(), Asked::Other), (Asked::Other, list()), (list(), list())] {
+        let list = || RequestKind::Tools { cursor: None, generation: 0 };
+        for (first, second) in
+            [(list(), RequestKind::Other), (RequestKind::Other, list()), (list(), list())]
+        {
             let mut pending = Pending::default();
-            pending.ask(Key::new(b"1"), first).unwrap();
-            pending.ask(Key::new(b"1"), second).unwrap();
-            assert!(matches!(pending.take(&Key::new(b"1")), Some(Asked::Other)));
+            pending.insert(Key::new(b"1"), first).unwrap();
+            pending.insert(Key::new(b"1"), second).unwrap();
+            assert!(matches!(pending.take(&Key::new(b"1")), Some(RequestKind::Other)));
         }
     }
 
@@ -294,10 +302,10 @@ mod tests {
     fn the_table_is_bounded() {
         let mut pending = Pending::default();
         for id in 0..MAX_PENDING {
-            pending.ask(Key::new(id.to_string().as_bytes()), Asked::Other).unwrap();
+            pending.insert(Key::new(id.to_string().as_bytes()), RequestKind::Other).unwrap();
         }
-        assert!(pending.ask(Key::new(b"\"x\""), Asked::Other).is_err());
+        assert!(pending.insert(Key::new(b"\"x\""), RequestKind::Other).is_err());
         pending.take(&Key::new(b"0"));
-        assert!(pending.ask(Key::new(b"\"x\""), Asked::Other).is_ok());
+        assert!(pending.insert(Key::new(b"\"x\""), RequestKind::Other).is_ok());
     }
 }

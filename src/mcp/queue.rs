@@ -1,5 +1,5 @@
-//! Lines out: a queue bounded in bytes, so that a peer that does not read holds
-//! up whoever writes to it and nothing else, and memory stays bounded.
+//! A queue of lines to be written, bounded in bytes: a peer that does not read holds up only those
+//! that write to it, and memory stays bounded.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};

@@ -1,13 +1,13 @@
-//! The relay: client and server, whatever carries their bytes.
+//! The relay between a client and a server, whatever the transport.
 //!
 //! ```text
 //! client ──► Frames ──► envelope ──► gate::admit ──► Queue ──► server
-//! client ◄── Queue ◄── answer (learn, complete, swallow) ◄── Frames ◄── server
+//! client ◄── Queue ◄── answer (learn, complete, consume) ◄── Frames ◄── server
 //! ```
 //!
-//! Lines go out as they came in, in the order they came in. Only a call that has
-//! to wait for the server's list of tools is overtaken: it stands in a lane of
-//! its own, so that what the server asks meanwhile can be answered.
+//! Lines are forwarded unchanged and in order. Only a call that has to wait for the server's
+//! list of tools may be overtaken: it is held in a queue of its own, so that requests of the
+//! server can be answered meanwhile.
 
 mod cleared;
 pub mod exchange;
@@ -29,14 +29,14 @@ use tokio::sync::Notify;
 
 use cleared::Cleared;
 
-use super::envelope::Framing;
+use super::envelope::{Framing, Layout};
 use super::era::Era;
 use super::frames::Frames;
 use super::open_requests::OpenRequests;
-use super::pending::{Asked, Key, Pending};
+use super::pending::{Key, Pending, RequestKind};
 use super::queue::{Queue, Weight};
-use super::reply::{self, Reply, Told};
-use super::round_trips::Questions;
+use super::reply::{self, Reply, ToClient};
+use super::round_trips::OpenInputRequests;
 use super::tools::{FirstSeen, Lookup, Tools};
 use crate::action::{Action, Agent, Target, Transport};
 use crate::gate::{Gate, Receipt};
@@ -80,7 +80,7 @@ pub struct Relay {
     /// Prefix of the ids of one exchange, if several share the state; else empty.
     scope: Arc<str>,
     framing: Framing,
-    to_client: Queue<Told>,
+    to_client: Queue<ToClient>,
     to_server: Queue<Cleared>,
     held: Queue<Held>,
     /// Notified when the client's input has ended.
@@ -105,7 +105,7 @@ struct State {
     /// The server's requests to the client.
     open_requests: OpenRequests,
     /// Those within its responses.
-    questions: Questions,
+    input_requests: OpenInputRequests,
     /// Ids of the calls that are held and not cancelled.
     held: HashSet<Key>,
 }
@@ -134,7 +134,7 @@ impl Relay {
             tools: Tools::after(settings.first_seen.clone(), settings.trusted),
             pending: Pending::default(),
             open_requests: OpenRequests::default(),
-            questions: Questions::default(),
+            input_requests: OpenInputRequests::default(),
             held: HashSet::new(),
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), news: Notify::new() });
@@ -160,10 +160,10 @@ impl Relay {
     /// Relays until the server's output has ended and the client has received it, or the client
     /// is gone. The server's input is closed once everything before has been delivered.
     /// `client` is the client's input, and a future that writes what it is sent, such as
-    /// [`Relay::tells`] or one that drains [`Relay::told`].
+    /// [`Relay::write_client`] or one that drains [`Relay::client_queue`].
     ///
     /// # Errors
-    /// If reading from or writing to the client fails.
+    /// If reading from the server or writing to the client fails.
     pub async fn run<CR, CW, SR, SW>(&self, client: (CR, CW), server: (SR, SW)) -> io::Result<()>
     where
         CR: AsyncRead + Unpin,
@@ -220,16 +220,16 @@ impl Relay {
     }
 
     /// Writes messages to the client to `client`.
-    pub fn tells<W>(&self, client: W) -> impl Future<Output = io::Result<()>> + use<W>
+    pub fn write_client<W>(&self, client: W) -> impl Future<Output = io::Result<()>> + use<W>
     where
         W: AsyncWrite + Unpin,
     {
-        self.told().drain(client)
+        self.client_queue().drain(client)
     }
 
     /// The queue of messages to the client.
     #[must_use]
-    pub fn told(&self) -> Queue<Told> {
+    pub fn client_queue(&self) -> Queue<ToClient> {
         self.to_client.clone()
     }
 
@@ -277,15 +277,15 @@ impl Relay {
     }
 
     /// Sends `answers` to the client, unless it is gone.
-    async fn answer(&self, answers: &[Reply], as_batch: bool) {
+    async fn answer(&self, answers: &[Reply], layout: Layout) {
         if !answers.is_empty() {
-            let _ = self.to_client.push(reply::lines(answers, as_batch)).await;
+            let _ = self.to_client.push(reply::lines(answers, layout)).await;
         }
     }
 
     /// Completes the row of an action that will not be answered.
-    fn fail(&self, asked: Option<Asked>, status: &str) {
-        if let Some(Asked::Admitted(receipt)) = asked {
+    fn fail(&self, kind: Option<RequestKind>, status: &str) {
+        if let Some(RequestKind::Admitted(receipt)) = kind {
             self.fail_receipt(&receipt, status);
         }
     }
@@ -296,15 +296,15 @@ impl Relay {
 
     /// Responds to all requests in flight with the error `why`.
     pub async fn give_up(&self, why: &str) {
-        let (held, asked) = {
+        let (held, pending) = {
             let mut state = self.state();
             (std::mem::take(&mut state.held), state.pending.take_all())
         };
-        let asked = asked.into_iter().map(|(id, asked)| (id, Some(asked)));
-        for (id, asked) in held.into_iter().map(|id| (id, None)).chain(asked) {
-            self.fail(asked, why);
+        let pending = pending.into_iter().map(|(id, kind)| (id, Some(kind)));
+        for (id, kind) in held.into_iter().map(|id| (id, None)).chain(pending) {
+            self.fail(kind, why);
             let answer = reply::upstream_failed(Some(id.as_bytes()), why);
-            self.answer(&[answer.into()], false).await;
+            self.answer(&[answer.into()], Layout::Single).await;
         }
     }
 

@@ -1,12 +1,12 @@
-//! What the gate itself says to a client: a denial as a result that a model can
-//! read, everything else as a JSON-RPC error.
+//! Responses of the gate itself: to a denied call a result, which a model can read; to everything
+//! else a JSON-RPC error.
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::codes::{REFUSED, TOO_MUCH, UPSTREAM};
-use super::envelope::{Call, Fault, Unreadable};
+use super::envelope::{Call, Fault, Layout, Unreadable};
 use super::era;
 use super::queue::Weight;
 use crate::net::body::UNTAKEN;
@@ -48,7 +48,7 @@ pub struct Reply {
 
 /// Bytes for the client: lines of the server, or responses of the gate.
 #[derive(Debug, Clone)]
-pub struct Told {
+pub struct ToClient {
     /// The bytes, as they are sent.
     pub bytes: Bytes,
     /// Their metadata.
@@ -60,6 +60,12 @@ impl Reply {
         let (rows, quota) = (denial.request_id.iter().cloned().collect(), denial.quota);
         Self { line, mark: Mark { speaker, rows, quota } }
     }
+
+    /// The response as a line for the server, which needs no metadata.
+    #[must_use]
+    pub fn into_line(self) -> Bytes {
+        (self.line + "\n").into()
+    }
 }
 
 /// A response without an audit row.
@@ -70,19 +76,19 @@ impl From<String> for Reply {
 }
 
 /// The server's own bytes, without metadata.
-impl From<Bytes> for Told {
+impl From<Bytes> for ToClient {
     fn from(bytes: Bytes) -> Self {
         Self { bytes, mark: Mark::default() }
     }
 }
 
-impl From<Told> for Bytes {
-    fn from(told: Told) -> Self {
-        told.bytes
+impl From<ToClient> for Bytes {
+    fn from(message: ToClient) -> Self {
+        message.bytes
     }
 }
 
-impl Weight for Told {
+impl Weight for ToClient {
     fn weight(&self) -> usize {
         self.bytes.len()
     }
@@ -254,13 +260,13 @@ pub(super) fn in_flight(max: usize) -> String {
     format!("more than {max} requests are in flight")
 }
 
-/// Joins responses: an array for a batch, otherwise one per line.
+/// Joins responses for the client: one per line, or as a batch.
 #[must_use]
-pub fn lines(answers: &[Reply], as_batch: bool) -> Told {
+pub fn lines(answers: &[Reply], layout: Layout) -> ToClient {
     let lines: Vec<&str> = answers.iter().map(|answer| answer.line.as_str()).collect();
-    let text = match as_batch {
-        true => format!("[{}]\n", lines.join(",")),
-        false => lines.join("\n") + "\n",
+    let text = match layout {
+        Layout::Batch => format!("[{}]\n", lines.join(",")),
+        Layout::Single => lines.join("\n") + "\n",
     };
     let marks = || answers.iter().map(|answer| &answer.mark);
     let unreadable = marks().any(|mark| mark.speaker == Speaker::GateToUnreadable);
@@ -269,7 +275,7 @@ pub fn lines(answers: &[Reply], as_batch: bool) -> Told {
         rows: marks().flat_map(|mark| mark.rows.iter().cloned()).collect(),
         quota: marks().find_map(|mark| mark.quota),
     };
-    Told { bytes: text.into(), mark }
+    ToClient { bytes: text.into(), mark }
 }
 
 /// Describes for a model what was refused, why, and what to do instead.
@@ -350,9 +356,9 @@ mod tests {
     fn answers_are_lines_or_one_array() {
         let answers = [too_large(None, 5), too_large(Some(b"18446744073709551616"), 5)];
         let answers = answers.map(Reply::from);
-        let lines = lines(&answers, false).bytes;
+        let lines = lines(&answers, Layout::Single).bytes;
         assert_eq!(lines.iter().filter(|byte| **byte == b'\n').count(), 2);
-        let text = String::from_utf8(super::lines(&answers, true).bytes.to_vec()).unwrap();
+        let text = String::from_utf8(super::lines(&answers, Layout::Batch).bytes.to_vec()).unwrap();
         assert!(text.contains(r#""id":18446744073709551616"#));
         assert_eq!(parsed(&text).as_array().unwrap().len(), 2);
     }

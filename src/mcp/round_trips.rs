@@ -1,52 +1,52 @@
-//! Multi round-trip requests (2026-07-28): a server answers a request by asking for
-//! something (`inputRequests`), and the client sends the request again with what was asked
-//! for (`inputResponses`). Nothing but this ties an answer to its question: the request is
-//! the same, the server's `requestState` comes back with it, and both have one name. Within
-//! a task the answers come by `tasks/update`. Pure.
+//! Multi round-trip requests (2026-07-28): a server responds with `inputRequests`, and the
+//! client sends its request again, with `inputResponses`. An input response has no id. What
+//! ties it to its input request: the client's request is otherwise the same, it returns the
+//! server's `requestState`, and the key in both objects is the same. A task's input requests
+//! are answered by `tasks/update`. Pure.
 
 use std::collections::VecDeque;
 
 use super::envelope::{self, Content, Fault, Message};
 use super::era::META;
 use super::open_requests::{Fingerprint, MAX_OPEN, fingerprint};
-use super::server_requests::Asked;
+use super::server_requests::ServerRequest;
 use crate::json::{self, Json, Object};
 
-/// What the client answers, by the names of the questions.
-const ANSWERS: &str = "inputResponses";
+/// Member with the client's input responses, by key.
+const INPUT_RESPONSES: &str = "inputResponses";
 
-/// What the server wants to have back with the answers.
-const STATE: &str = "requestState";
+/// Member with the server's state, which the client returns with its input responses.
+const REQUEST_STATE: &str = "requestState";
 
-/// Members by which a request that is sent again differs from the first.
-const OF_A_ROUND: [&str; 3] = [META, ANSWERS, STATE];
+/// Members in which a request that is sent again may differ from the first.
+const ROUND_MEMBERS: [&str; 3] = [META, INPUT_RESPONSES, REQUEST_STATE];
 
-/// Members of parameters that no reader may find where they are not.
-const KEYS: [&str; 2] = [ANSWERS, STATE];
+/// Members that lenient readers must not find under another spelling.
+const EXACT_KEYS: [&str; 2] = [INPUT_RESPONSES, REQUEST_STATE];
 
-/// The method that answers what a task asks, and the member that names the task.
-const UPDATE: &str = "tasks/update";
+/// Method that responds to a task's input requests, and its member with the task's id.
+const TASKS_UPDATE: &str = "tasks/update";
 const TASK_ID: &str = "taskId";
 
-/// A request of the client's, as one of several that are the same but for the answers.
+/// A client's request, seen as one round of a multi round-trip request.
 #[derive(Debug)]
 pub struct RoundTrip {
-    /// What is the same in all of them.
+    /// What is the same in every round.
     request: Fingerprint,
-    /// The questions that it answers.
-    pub answers: Vec<Fingerprint>,
+    /// The input requests that its `inputResponses` are for.
+    pub responses: Vec<Fingerprint>,
 }
 
 impl RoundTrip {
-    /// What a message of the client's is; `None` for the answer to a request.
+    /// The round that a client's message is; `None` for a response.
     ///
     /// # Errors
-    /// [`Fault`] where it cannot be told which questions it answers.
+    /// [`Fault`] if it is ambiguous which input requests it responds to.
     pub fn of(message: &Message<'_>) -> Result<Option<Self>, Fault> {
         let (request, mut members) = match &message.content {
             Content::Call(call) => {
                 let mut others = call.others.clone();
-                let members = KEYS.map(|key| others.take(key));
+                let members = EXACT_KEYS.map(|key| others.take(key));
                 let name = Json::String(call.name.clone()).to_string();
                 let parts = ["tools/call", &name, &call.arguments.canonical(), &others.canonical()];
                 (fingerprint(parts.join("\n").as_bytes()), members)
@@ -54,86 +54,93 @@ impl RoundTrip {
             Content::Other(other) => {
                 let mut params = other.params()?;
                 for (key, _) in params.iter() {
-                    envelope::exact(&KEYS, key, "`params`")?;
+                    envelope::exact(&EXACT_KEYS, key, "`params`")?;
                 }
-                let [_, answers, state] = OF_A_ROUND.map(|key| params.take(key));
-                match named_task(&params).filter(|_| other.method == UPDATE) {
+                let [_, responses, state] = ROUND_MEMBERS.map(|key| params.take(key));
+                match named_task(&params).filter(|_| other.method == TASKS_UPDATE) {
                     // A task has one state, which the server keeps.
-                    Some(task) => (of_task(task), [answers, None]),
+                    Some(task) => (of_task(task), [responses, None]),
                     None => {
                         let parts = [other.method.as_str(), &params.canonical()];
-                        (fingerprint(parts.join("\n").as_bytes()), [answers, state])
+                        (fingerprint(parts.join("\n").as_bytes()), [responses, state])
                     }
                 }
             }
             Content::Response { .. } => return Ok(None),
         };
-        let [answers, state] = members.each_mut().map(Option::take);
-        let answers = envelope::object_or_none(answers, ANSWERS)?;
-        let answers =
-            answers.iter().map(|(name, _)| question(&request, state.as_ref(), name)).collect();
-        Ok(Some(Self { request, answers }))
+        let [responses, state] = members.each_mut().map(Option::take);
+        let responses = envelope::object_or_none(responses, INPUT_RESPONSES)?;
+        let key = |(key, _): (&str, &Json)| input_request(&request, state.as_ref(), key);
+        let responses = responses.iter().map(key).collect();
+        Ok(Some(Self { request, responses }))
     }
 }
 
-/// What a message of the server's asks for, one fingerprint a question; `request` is the one that
-/// it answers, where it answers one.
+/// The fingerprints of the input requests in a server's message. `round`: the request that it
+/// responds to, if it is a response.
 #[must_use]
-pub fn questions(message: &[u8], asked: &[Asked], request: Option<&RoundTrip>) -> Vec<Fingerprint> {
-    if asked.iter().all(|asked| asked.name.is_none()) {
+pub fn input_requests(
+    message: &[u8],
+    requests: &[ServerRequest],
+    round: Option<&RoundTrip>,
+) -> Vec<Fingerprint> {
+    if requests.iter().all(|request| request.name.is_none()) {
         return Vec::new();
     }
     let Ok(Json::Object(mut message)) = json::parse(message) else { return Vec::new() };
     let body = message.take("result").or_else(|| message.take("params"));
     let Some(Json::Object(body)) = body else { return Vec::new() };
     let is_round = body.get("resultType").and_then(Json::as_str) == Some("input_required");
-    let (subject, state) = match (task_of(&body).filter(|_| !is_round), request) {
+    let (subject, state) = match (task_of(&body).filter(|_| !is_round), round) {
         (Some(task), _) => (of_task(task), None),
-        (None, Some(request)) => (request.request, body.get(STATE)),
+        (None, Some(round)) => (round.request, body.get(REQUEST_STATE)),
         (None, None) => return Vec::new(),
     };
-    let names = asked.iter().filter_map(|asked| asked.name.as_deref());
-    names.map(|name| question(&subject, state, name)).collect()
+    let names = requests.iter().filter_map(|request| request.name.as_deref());
+    names.map(|name| input_request(&subject, state, name)).collect()
 }
 
-/// The task that parameters name.
+/// The id of the task that parameters are about.
 fn named_task(members: &Object) -> Option<&str> {
     members.get(TASK_ID).and_then(Json::as_str)
 }
 
-/// The task that a result or a notification is of.
+/// The id of the task that a result or notification is about.
 fn task_of(members: &Object) -> Option<&str> {
     named_task(members).or_else(|| named_task(members.get("task")?.as_object()?))
 }
 
+/// Identifies the state of a task, as [`RoundTrip::request`] identifies a request.
 fn of_task(id: &str) -> Fingerprint {
-    fingerprint(format!("{UPDATE}\n{}", Json::String(id.to_owned())).as_bytes())
+    fingerprint(format!("{TASKS_UPDATE}\n{}", Json::String(id.to_owned())).as_bytes())
 }
 
-fn question(request: &Fingerprint, state: Option<&Json>, name: &str) -> Fingerprint {
+/// The fingerprint of one input request.
+fn input_request(request: &Fingerprint, state: Option<&Json>, name: &str) -> Fingerprint {
     let state = state.unwrap_or(&Json::Null).canonical();
     let name = Json::String(name.to_owned()).to_string();
     fingerprint(&[state.as_bytes(), b"\n", request, name.as_bytes()].concat())
 }
 
-/// Questions that the client was given and has not answered. One that is asked by several
-/// requests at once has as many answers; beyond [`MAX_OPEN`] the oldest is forgotten.
+/// Input requests that the client was sent and has not responded to. If several responses
+/// contain the same one, each may be responded to once. Beyond [`MAX_OPEN`] the oldest is
+/// forgotten, so that its response is refused.
 #[derive(Debug, Default)]
-pub struct Questions(VecDeque<Fingerprint>);
+pub struct OpenInputRequests(VecDeque<Fingerprint>);
 
-impl Questions {
-    /// The client is given these, or has not answered them after all.
-    pub fn open(&mut self, questions: impl IntoIterator<Item = Fingerprint>) {
-        self.0.extend(questions);
+impl OpenInputRequests {
+    /// Adds input requests: the client is sent them, or its responses were not passed on.
+    pub fn open(&mut self, requests: impl IntoIterator<Item = Fingerprint>) {
+        self.0.extend(requests);
         let excess = self.0.len().saturating_sub(MAX_OPEN);
         self.0.drain(..excess);
     }
 
-    /// Takes all of these, or none where one is not open.
-    pub fn answer(&mut self, answers: &[Fingerprint]) -> bool {
-        for (count, answer) in answers.iter().enumerate() {
-            let Some(at) = self.0.iter().position(|open| open == answer) else {
-                self.open(answers.iter().take(count).copied());
+    /// Removes all of these and returns `true`; removes none if any is not open.
+    pub fn take(&mut self, responses: &[Fingerprint]) -> bool {
+        for (count, response) in responses.iter().enumerate() {
+            let Some(at) = self.0.iter().position(|open| open == response) else {
+                self.open(responses.iter().take(count).copied());
                 return false;
             };
             self.0.remove(at);
@@ -146,10 +153,11 @@ impl Questions {
 mod tests {
     use super::*;
     use crate::mcp::envelope::{Frame, Framing, read};
+    use crate::mcp::era::Batches;
     use crate::mcp::server_requests;
 
     fn round_trip(message: &str) -> Result<Option<RoundTrip>, Fault> {
-        match read(message.as_bytes(), false, Framing::Lines).unwrap() {
+        match read(message.as_bytes(), Batches::Refused, Framing::Lines).unwrap() {
             Frame::Single(message) => RoundTrip::of(&message),
             other => panic!("{other:?}"),
         }
@@ -157,8 +165,8 @@ mod tests {
 
     /// What `answer`, an answer of the server's, asks after `request`.
     fn asked(request: &str, answer: &str) -> Vec<Fingerprint> {
-        let said = server_requests::read(answer.as_bytes(), Framing::Lines).unwrap().unwrap();
-        questions(answer.as_bytes(), &said.asked, round_trip(request).unwrap().as_ref())
+        let message = server_requests::read(answer.as_bytes(), Framing::Lines).unwrap().unwrap();
+        input_requests(answer.as_bytes(), &message.requests, round_trip(request).unwrap().as_ref())
     }
 
     const CALL: &str =
@@ -202,18 +210,18 @@ mod tests {
             ),
         ] {
             let again = format!(r#"{{"id":2,"method":"tools/call","params":{{{params}}}}}"#);
-            let answers = round_trip(&again).unwrap().unwrap().answers;
+            let answers = round_trip(&again).unwrap().unwrap().responses;
             assert_eq!(answers == asked, fits, "{params}");
         }
         let prompt = r#"{"id":2,"method":"prompts/get","params":{"name":"x","arguments":{"a":1,"b":[]},"requestState":"s","inputResponses":{"q":1}}}"#;
-        assert_ne!(round_trip(prompt).unwrap().unwrap().answers, asked);
+        assert_ne!(round_trip(prompt).unwrap().unwrap().responses, asked);
     }
 
     #[test]
     fn what_a_task_asks_is_answered_by_its_id() {
         let update = |params: &str| {
             let update = format!(r#"{{"id":2,"method":"tasks/update","params":{{{params}}}}}"#);
-            round_trip(&update).unwrap().unwrap().answers
+            round_trip(&update).unwrap().unwrap().responses
         };
         let get = r#"{"id":1,"method":"tasks/get","params":{"taskId":"t"}}"#;
         let of_task = asked(
@@ -233,7 +241,7 @@ mod tests {
         assert_ne!(update(two), of_task);
         // A call is no update, whatever task it names.
         let call = r#"{"id":2,"method":"tools/call","params":{"name":"x","taskId":"t","inputResponses":{"q":{}}}}"#;
-        assert_ne!(round_trip(call).unwrap().unwrap().answers, of_task);
+        assert_ne!(round_trip(call).unwrap().unwrap().responses, of_task);
     }
 
     #[test]
@@ -242,7 +250,7 @@ mod tests {
             round_trip(&format!(r#"{{"id":2,"method":"prompts/get","params":{params}}}"#))
         };
         for params in ["null", "{}", r#"{"inputResponses":null}"#, r#"{"inputResponses":{}}"#] {
-            assert!(prompt(params).unwrap().unwrap().answers.is_empty(), "{params}");
+            assert!(prompt(params).unwrap().unwrap().responses.is_empty(), "{params}");
         }
         for params in [
             r#"{"inputResponses":[]}"#,
@@ -259,13 +267,13 @@ mod tests {
     #[test]
     fn each_question_has_one_answer_and_all_are_taken_or_none() {
         let [one, two, other] = ["1", "2", "3"].map(|text| fingerprint(text.as_bytes()));
-        let mut open = Questions::default();
-        assert!(open.answer(&[]) && !open.answer(&[one]));
+        let mut open = OpenInputRequests::default();
+        assert!(open.take(&[]) && !open.take(&[one]));
         open.open([one, two, one]);
-        assert!(!open.answer(&[one, two, other]));
-        assert!(open.answer(&[one, two]) && open.answer(&[one]) && !open.answer(&[one]));
+        assert!(!open.take(&[one, two, other]));
+        assert!(open.take(&[one, two]) && open.take(&[one]) && !open.take(&[one]));
         open.open([two]);
         open.open((0..MAX_OPEN).map(|_| one));
-        assert!(!open.answer(&[two]) && open.answer(&[one]), "the oldest is forgotten");
+        assert!(!open.take(&[two]) && open.take(&[one]), "the oldest is forgotten");
     }
 }

@@ -1,5 +1,5 @@
-//! The outline of a message that is too large or too odd to be read: which id
-//! to answer, found in one pass over bytes that need not be kept.
+//! The outline of a message that is too large or too malformed to be parsed: its id and kind, found
+//! in one pass over bytes that need not be kept.
 
 use crate::fold::fold;
 use crate::json::{self, Json};

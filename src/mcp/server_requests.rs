@@ -1,16 +1,17 @@
-//! What a server asks of its client, read as strictly as what a client sends.
+//! Requests of a server to its client, parsed as strictly as what a client sends.
 //!
-//! A server asks in three ways: by a request of its own, by `inputRequests` in a result
-//! or a task (2026-07-28), and by `elicitations` in an error (2025-11-25, error -32042).
-//! This is read only where a rule speaks of such a method; what some client could read as
-//! another message than was judged is then a fault, as it is in [`super::envelope`]. Pure.
+//! There are three kinds: requests of their own, `inputRequests` in a result or a task
+//! (2026-07-28), and `elicitations` in an error (2025-11-25, error -32042). They are parsed only if
+//! a rule refers to such a method. What some client could read as another message than was judged
+//! is a fault, as in [`super::envelope`]. Pure.
 
 use super::envelope::{self, Content, Fault, Frame, Framing, Message, exact};
+use super::era::Batches;
 use crate::fold::fold;
 use crate::json::{Json, JsonError, Object, PROTOTYPE, Reader};
 
 /// Maximum number of requests within one message.
-pub const MAX_ASKED: usize = 100;
+pub const MAX_REQUESTS: usize = 100;
 
 /// Member of a result with requests to the client (2026-07-28, "Multi Round-Trip Requests").
 const INPUT: &str = "inputRequests";
@@ -41,21 +42,22 @@ const MESSAGE_KEYS: [&str; 4] = ["method", "result", "error", PROTOTYPE];
 
 /// A message from a server.
 #[derive(Debug)]
-pub struct Said<'m> {
+pub struct ServerMessage<'m> {
     /// The parsed message.
     pub message: Message<'m>,
-    /// Requests contained in it.
-    pub asked: Vec<Asked>,
+    /// Requests within it: `inputRequests` or `elicitations`.
+    pub requests: Vec<ServerRequest>,
 }
 
-/// A request within a response.
+/// A request of a server to its client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
+pub struct ServerRequest {
     /// The method, as written.
     pub method: String,
     /// The parameters; empty if there are none.
     pub params: Object,
-    /// What its answer is called in `inputResponses`; `None` where it has none there.
+    /// Its key in `inputRequests`, which the response has in `inputResponses`; `None` if it is not
+    /// one of these.
     pub name: Option<String>,
 }
 
@@ -64,22 +66,22 @@ pub struct Asked {
 ///
 /// # Errors
 /// [`Fault`] for everything that two clients might read differently.
-pub fn read(message: &[u8], framing: Framing) -> Result<Option<Said<'_>>, Fault> {
+pub fn read(message: &[u8], framing: Framing) -> Result<Option<ServerMessage<'_>>, Fault> {
     let is_whole = !framing.breaks(message.trim_ascii_end());
-    if memchr::memchr(b'{', message).is_none() || is_whole && says_nothing(message) {
+    if memchr::memchr(b'{', message).is_none() || is_whole && is_no_message(message) {
         return Ok(None);
     }
-    let read = match envelope::read(message, false, framing) {
+    let read = match envelope::read(message, Batches::Refused, framing) {
         Ok(Frame::Single(read)) => read,
         Ok(Frame::Blank | Frame::Batch(_)) => return Ok(None),
         Err(unreadable) => return Err(unreadable.fault),
     };
-    let asked = asked_in(message, &read.content)?;
-    Ok(Some(Said { message: read, asked }))
+    let requests = requests_in(message, &read.content)?;
+    Ok(Some(ServerMessage { message: read, requests }))
 }
 
-/// Whether it is an object without the members of a message.
-fn says_nothing(message: &[u8]) -> bool {
+/// Whether it is an object without any member that makes it a message.
+fn is_no_message(message: &[u8]) -> bool {
     let mut says = false;
     let read = Reader::new(message).and_then(|mut reader| {
         reader.object(|reader, key| {
@@ -92,37 +94,37 @@ fn says_nothing(message: &[u8]) -> bool {
     read.is_ok() && !says
 }
 
-fn asked_in(message: &[u8], content: &Content<'_>) -> Result<Vec<Asked>, Fault> {
-    let mut asked = Vec::new();
+fn requests_in(message: &[u8], content: &Content<'_>) -> Result<Vec<ServerRequest>, Fault> {
+    let mut requests = Vec::new();
     let mut reader = Reader::new(message)?;
     // There are no duplicate or lookalike members here: the envelope was parsed.
     reader.object(|reader, key| match (key, content) {
         ("result", Content::Response { .. }) | ("params", Content::Other(_)) => {
-            of_result(reader, &mut asked)
+            of_result(reader, &mut requests)
         }
-        ("error", Content::Response { .. }) => of_error(reader, &mut asked),
+        ("error", Content::Response { .. }) => of_error(reader, &mut requests),
         _ => skip(reader),
     })?;
-    match asked.len() > MAX_ASKED {
-        true => Err(Fault::request(format!("it asks for more than {MAX_ASKED} things at once"))),
-        false => Ok(asked),
+    match requests.len() > MAX_REQUESTS {
+        true => Err(Fault::request(format!("it asks for more than {MAX_REQUESTS} things at once"))),
+        false => Ok(requests),
     }
 }
 
-fn of_result(reader: &mut Reader<'_>, asked: &mut Vec<Asked>) -> Result<(), Fault> {
+fn of_result(reader: &mut Reader<'_>, requests: &mut Vec<ServerRequest>) -> Result<(), Fault> {
     members(reader, &ASKING_KEYS, "the result", |reader, key| match key {
-        INPUT => of_input(reader, asked),
-        _ => members(reader, &TASK_KEYS, "the task", |reader, _| of_input(reader, asked)),
+        INPUT => of_input(reader, requests),
+        _ => members(reader, &TASK_KEYS, "the task", |reader, _| of_input(reader, requests)),
     })
 }
 
-fn of_error(reader: &mut Reader<'_>, asked: &mut Vec<Asked>) -> Result<(), Fault> {
+fn of_error(reader: &mut Reader<'_>, requests: &mut Vec<ServerRequest>) -> Result<(), Fault> {
     members(reader, &ERROR_KEYS, "the error", |reader, _| {
         members(reader, &DATA_KEYS, "the error's data", |reader, _| match reader.value()? {
             Json::Array(elicitations) => {
                 for elicitation in elicitations {
                     let params = object(elicitation, "an element of `elicitations`")?;
-                    asked.push(Asked { method: ELICIT.to_owned(), params, name: None });
+                    requests.push(ServerRequest { method: ELICIT.to_owned(), params, name: None });
                 }
                 Ok(())
             }
@@ -133,12 +135,12 @@ fn of_error(reader: &mut Reader<'_>, asked: &mut Vec<Asked>) -> Result<(), Fault
 }
 
 /// Parses `{"name": {"method": …, "params": …}, …}`.
-fn of_input(reader: &mut Reader<'_>, asked: &mut Vec<Asked>) -> Result<(), Fault> {
-    let requests = match reader.value()? {
+fn of_input(reader: &mut Reader<'_>, requests: &mut Vec<ServerRequest>) -> Result<(), Fault> {
+    let input = match reader.value()? {
         Json::Null => return Ok(()),
-        requests => object(requests, "`inputRequests`")?,
+        input => object(input, "`inputRequests`")?,
     };
-    for (name, request) in requests.iter() {
+    for (name, request) in input.iter() {
         if name == PROTOTYPE {
             return Err(Fault::request(format!("`{PROTOTYPE}` in `inputRequests`")));
         }
@@ -151,7 +153,7 @@ fn of_input(reader: &mut Reader<'_>, asked: &mut Vec<Asked>) -> Result<(), Fault
             _ => return Err(Fault::request("an input request without a `method`")),
         };
         let params = envelope::object_or_none(request.take("params"), "params")?;
-        asked.push(Asked { method, params, name: Some(name.to_owned()) });
+        requests.push(ServerRequest { method, params, name: Some(name.to_owned()) });
     }
     Ok(())
 }
@@ -197,13 +199,13 @@ mod tests {
 
     /// What is asked, each as its method and its parameters; `None` for no message.
     fn asked(message: &str) -> Result<Option<Vec<String>>, String> {
-        let said = read(message.as_bytes(), Framing::Lines).map_err(|fault| fault.what)?;
-        Ok(said.map(|said| {
-            let own = match said.message.content {
+        let message = read(message.as_bytes(), Framing::Lines).map_err(|fault| fault.what)?;
+        Ok(message.map(|read| {
+            let own = match read.message.content {
                 Content::Other(other) => Some((other.params().unwrap(), other.method)),
                 _ => None,
             };
-            let within = said.asked.into_iter().map(|asked| (asked.params, asked.method));
+            let within = read.requests.into_iter().map(|request| (request.params, request.method));
             let all = own.into_iter().chain(within);
             all.map(|(params, method)| format!("{method} {}", Json::Object(params))).collect()
         }))
@@ -279,7 +281,7 @@ mod tests {
             assert!(asked(message).is_err(), "{message}: {:?}", asked(message));
         }
         let many: serde_json::Map<_, _> =
-            (0..=MAX_ASKED).map(|n| (n.to_string(), json!({"method": "x"}))).collect();
+            (0..=MAX_REQUESTS).map(|n| (n.to_string(), json!({"method": "x"}))).collect();
         let message = json!({"id": 1, "result": {"inputRequests": many}}).to_string();
         assert!(asked(&message).unwrap_err().contains("more than"));
     }

@@ -1,5 +1,5 @@
-//! A wrapped server from its start to its end: whoever leaves first, the other
-//! side gets what is still due to it, and nothing is left running.
+//! The life of a wrapped server: whichever side ends first, the other gets what is still due to it,
+//! and no process is left running.
 
 use std::io;
 use std::sync::Arc;
@@ -29,11 +29,11 @@ const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The client's side of a session.
-pub struct Client<T, G> {
+pub struct Client<W, G> {
     /// The client's input.
-    pub says: Source,
+    pub input: Source,
     /// Future that writes to the client, as for [`Relay::run`].
-    pub told: T,
+    pub writer: W,
     /// Completes when the client no longer waits for anything.
     pub gone: G,
 }
@@ -62,8 +62,8 @@ pub async fn run(
     (mut child, streams): (Child, Streams),
     mut stop: StopRequests,
 ) -> io::Result<u8> {
-    let Client { says, told, gone } = client;
-    let mut conversation = Conversation::start(relay, (says, told), streams);
+    let Client { input, writer, gone } = client;
+    let mut conversation = Conversation::start(relay, (input, writer), streams);
     let end = tokio::select! {
         () = conversation.ends() => End::ServerOutputClosed,
         code = child.wait() => End::ServerExited(code?),

@@ -1,8 +1,8 @@
 //! What is known of a server's tools.
 //!
-//! Learned from the tools/list answers that pass, and from lists that the gate
-//! asks for itself where a call comes first. A hint counts as it was first seen
-//! in this run: later it can only tighten. Pure: bytes in, bytes out.
+//! It is learned from responses to `tools/list` that pass, and from lists that the gate itself
+//! requests if a call comes first. The hints first seen in this run count: later ones can only
+//! tighten them. Pure: bytes in, bytes out.
 
 mod first_seen;
 
@@ -87,11 +87,11 @@ pub enum Lookup {
 
 /// Result of a response to the gate's own request.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Swallowed {
+pub enum ListProgress {
     /// The request for the next page.
-    Next(Vec<u8>),
+    NextPage(Vec<u8>),
     /// The list is complete, or has failed.
-    Settled,
+    Ended,
 }
 
 impl Tools {
@@ -199,7 +199,7 @@ impl Tools {
 
     /// The gate's own request for the list, as a line. `None` while one is in flight, or if the
     /// revision does not allow it yet.
-    pub fn ask(&mut self, era: &Era) -> Option<Vec<u8>> {
+    pub fn request_list(&mut self, era: &Era) -> Option<Vec<u8>> {
         if self.own.is_some() {
             return None;
         }
@@ -211,7 +211,7 @@ impl Tools {
 
     /// Whether a list requested by the gate is in flight.
     #[must_use]
-    pub fn is_asking(&self) -> bool {
+    pub fn is_list_requested(&self) -> bool {
         self.own.is_some()
     }
 
@@ -229,7 +229,7 @@ impl Tools {
 
     /// Consumes the response to a request of the gate; `None` if `id` is not one of these, so
     /// that the response has to be forwarded.
-    pub fn swallow(&mut self, id: &[u8], answer: &Answer<'_>, era: &Era) -> Option<Swallowed> {
+    pub fn consume(&mut self, id: &[u8], answer: &Answer<'_>, era: &Era) -> Option<ListProgress> {
         let mut own = self.own.take_if(|own| own.id.as_bytes() == id)?;
         if let Answer::Result(shape) = answer {
             self.page(own.cursor.as_ref(), own.generation, shape);
@@ -240,14 +240,14 @@ impl Tools {
                 own = OwnList { id, cursor: Some(Key::new(cursor)), pages: own.pages + 1, ..own };
                 if let Some(line) = own.line(era) {
                     self.own = Some(own);
-                    return Some(Swallowed::Next(line));
+                    return Some(ListProgress::NextPage(line));
                 }
             }
         }
         if own.generation == self.generation {
             self.give_up();
         }
-        Some(Swallowed::Settled)
+        Some(ListProgress::Ended)
     }
 
     /// Processes one entry of a list requested in `generation`.

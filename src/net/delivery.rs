@@ -1,7 +1,7 @@
-//! Answers that are held whole, on their way to clients. While others wait for memory, a
-//! client has a limited time to take one: else a few that read slowly, or not at all, would
-//! hold the memory of all for as long as they like. What is left of such an answer is
-//! dropped, and its body ends with [`Reclaimed`].
+//! Delivery of answers that are held whole. While others wait for memory, a client has a
+//! limited time to read one: otherwise a few that read slowly, or not at all, could occupy the
+//! memory of all indefinitely. What is left of such an answer is dropped, and its body ends
+//! with the error [`Reclaimed`].
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -26,8 +26,9 @@ pub(crate) const TAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Reading this many bytes extends the time by a second.
 const MIN_RATE: usize = 64 << 10;
 
-/// Maximum time to hold an answer beyond the budget; also for any answer if only its own sender
-/// waits. Less than the time that others wait.
+/// Maximum time to hold an answer beyond the budget, however much of it is read. Also used
+/// instead of [`TAKE_TIMEOUT`] if only the answer's own sender waits. Less than the time that
+/// others wait.
 const OVERDRAFT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An answer was dropped because its client did not read it in time while others waited for

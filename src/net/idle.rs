@@ -59,7 +59,7 @@ struct State {
     /// Time since when no request is in flight.
     idle: Instant,
     /// Time when it was asked to close.
-    asked: Option<Instant>,
+    close_requested: Option<Instant>,
 }
 
 /// Guard of a request in flight.
@@ -91,8 +91,8 @@ impl Connections {
         let mut idle: Vec<_> =
             all.settled().map(|(peer, since, one)| (Reverse(count(&peer)), since, one)).collect();
         idle.sort_unstable_by_key(|(count, since, _)| (*count, *since));
-        let asked = idle.into_iter().take(wanted - closing);
-        closing + asked.map(|(_, _, one)| one.ask_to_close()).count()
+        let requested = idle.into_iter().take(wanted - closing);
+        closing + requested.map(|(_, _, one)| one.ask_to_close()).count()
     }
 
     /// Asks the longest idle connection of `peer` to close.
@@ -135,7 +135,7 @@ impl Activity {
     /// The activity of a connection with these request heads.
     pub(super) fn new(heads: Heads) -> Self {
         let idle = Instant::now();
-        let state = State { under_way: 0, is_stuck: false, idle, asked: None };
+        let state = State { under_way: 0, is_stuck: false, idle, close_requested: None };
         Self(Arc::new(Inner { heads, state: Mutex::new(state), close: Notify::new() }))
     }
 
@@ -152,24 +152,24 @@ impl Activity {
     }
 
     /// Sets whether the client does not read what is sent.
-    pub(super) fn is_stuck(&self, is_stuck: bool) {
+    pub(super) fn set_stuck(&self, is_stuck: bool) {
         self.state().is_stuck = is_stuck;
     }
 
     fn idle_since(&self) -> Option<Instant> {
         let state = self.state();
-        let is_idle = state.under_way == 0 && !state.is_stuck && state.asked.is_none();
+        let is_idle = state.under_way == 0 && !state.is_stuck && state.close_requested.is_none();
         let since = is_idle.then_some(state.idle)?;
         drop(state);
-        (!self.0.heads.is_amid()).then_some(since)
+        (!self.0.heads.is_incomplete()).then_some(since)
     }
 
     fn is_closing(&self) -> bool {
-        self.state().asked.is_some_and(|asked| asked.elapsed() < CLOSE_TIMEOUT)
+        self.state().close_requested.is_some_and(|at| at.elapsed() < CLOSE_TIMEOUT)
     }
 
     fn ask_to_close(&self) {
-        self.state().asked = Some(Instant::now());
+        self.state().close_requested = Some(Instant::now());
         self.0.close.notify_one();
     }
 
@@ -236,7 +236,7 @@ mod tests {
         let connections = Connections::default();
         let all = idle(&connections, 5).await;
         let busy = all[0].0.begin();
-        all[1].0.is_stuck(true);
+        all[1].0.set_stuck(true);
         all[2].0.0.heads.read(b"GET / HT");
         assert_eq!(connections.ask_to_close(1), 1);
         assert_eq!(

@@ -1,9 +1,8 @@
-//! Lingering close. Closing a socket with bytes unread resets the connection, and a client
-//! that still sends its body then loses the answer. So after the answer, what the client
-//! sends is discarded for a limited time; none of it is ever taken for a request (RFC 9112,
-//! section 9.6). Over HTTP/2 a stream may be reset without harm (RFC 9113, section 8.1),
-//! but not every client reads its answer then, so that the rest of a body is discarded
-//! there too.
+//! Lingering close. Closing a socket with unread bytes resets the connection, and a client
+//! that is still sending its body then loses the answer. So after the answer, what the client
+//! sends is discarded for a limited time; none of it is ever parsed as a request (RFC 9112,
+//! section 9.6). Over HTTP/2 a stream may be reset without harm (RFC 9113, section 8.1), but
+//! some clients do not read the answer then, so the rest of a body is discarded there, too.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

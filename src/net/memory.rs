@@ -1,19 +1,21 @@
 //! A budget for the memory that held bodies take: bodies of requests, and answers of servers.
 //!
-//! One budget is shared by all senders. One sender may take half of what the others leave,
-//! so that none crowds out the rest; a sender's only body may take all that is left. So may
-//! one of a sender's answers that have come in part and wait for more (`exceeds_share`), and
-//! one of all those may exceed the budget itself (an overdraft): without that, answers in
-//! part could wait for each other for ever.
+//! One budget is shared by all senders. A sender may take half of what the others leave, so
+//! that none crowds out the rest; its only body may take all that is left. So may one of a
+//! sender's partly received answers (`exceeds_share`), and one of all those may exceed the
+//! budget itself (an overdraft): without that, partly received answers could deadlock, each
+//! waiting for the memory of the others.
 //!
-//! Where somebody waits, an answer does not hold memory for as long as its client or its
-//! server likes: what is not taken in time gives way (`delivery.rs`), and so does an overdraft
-//! that has not arrived in time. Whose it was has none again before others have had one.
+//! While somebody waits, an answer cannot occupy memory for as long as its client or server
+//! likes: one that is not read in time is dropped (`delivery.rs`), and so is an overdraft that
+//! has not arrived in time. Its sender gets no other overdraft before others that wait have
+//! had one.
 //!
-//! A request is counted with the tree that its JSON becomes, which may be many times as
-//! large, and is refused where memory is short. An answer waits for memory, and its server
-//! with it: what it reports has been done already. Requests and answers have a budget each:
-//! a request keeps its reservation until it is answered, and would else wait for itself.
+//! A request is counted with its parsed JSON, which may be many times as large, and is refused
+//! if memory is short. An answer waits for memory, and its server with it: the action has
+//! already been carried out, so a refusal would lose its result. Requests and answers have
+//! separate budgets: a request keeps its reservation until it is answered, so with one budget
+//! answers could wait for their own requests.
 
 mod stream;
 
@@ -169,7 +171,7 @@ impl MemoryBudget {
         };
         taken.reclaimed = Some(now);
         if let Some(whose) = whose {
-            taken.has_given_way(whose, now);
+            taken.record_given_way(whose, now);
         }
         drop(taken);
         if let Some(overdue) = overdue {
@@ -181,7 +183,7 @@ impl MemoryBudget {
 }
 
 impl Taken {
-    fn has_given_way(&mut self, sender: Arc<str>, now: Instant) {
+    fn record_given_way(&mut self, sender: Arc<str>, now: Instant) {
         self.gave_way.retain(|_, at| now.duration_since(*at) < MAX_WAIT);
         self.gave_way.insert(sender, now);
     }
@@ -431,7 +433,7 @@ impl Reservation {
         }
         if bytes == 0 && std::mem::take(&mut self.is_overdraft) {
             if taken.is_revoked() {
-                taken.has_given_way(Arc::clone(&self.sender), Instant::now());
+                taken.record_given_way(Arc::clone(&self.sender), Instant::now());
             }
             taken.overdraft = None;
         }

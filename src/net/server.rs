@@ -260,7 +260,7 @@ enum Ends {
     /// The client has exceeded a timeout.
     Overdue,
     /// It is idle, and others need its slot.
-    Asked,
+    CloseRequested,
 }
 
 impl UnderWay {
@@ -307,13 +307,13 @@ impl UnderWay {
             _ = stopping.changed() => Ends::Stopping,
             () = self.streams.overdue(&self.heads, idle, write_timeout) => Ends::Overdue,
             () = self.is_over() => Ends::Overdue,
-            () = self.close_requested() => Ends::Asked,
+            () = self.close_requested() => Ends::CloseRequested,
         };
         connection.as_mut().graceful_shutdown();
         match ends {
             Ends::Stopping => connection.await,
             Ends::Overdue => timeout(drain, connection).await?,
-            Ends::Asked => match timeout(CLOSE_TIMEOUT, connection.as_mut()).await {
+            Ends::CloseRequested => match timeout(CLOSE_TIMEOUT, connection.as_mut()).await {
                 Err(_) if self.activity.is_busy() => connection.await,
                 ended => ended?,
             },
@@ -397,7 +397,7 @@ impl Future for Answering {
         let mut response = answer.unwrap_or_else(|_| panicked());
         let kind = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
         self.heads.set_event_stream(kind.is_some_and(|kind| kind.starts_with(EVENT_STREAM)));
-        if self.is_last || self.heads.is_amid_body() || self.heads.has_ended() {
+        if self.is_last || self.heads.is_body_incomplete() || self.heads.is_half_closed() {
             // So that neither what follows nor an unread rest of the body is read as another
             // request.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

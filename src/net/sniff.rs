@@ -1,6 +1,6 @@
-//! What the HTTP parser drops without a word: repeated `Content-Length` headers (RFC 9112,
-//! section 6.3, allows it), and the fragment of a target. Neither can mislead a server
-//! behind the gate, but both suggest an attack, and such requests are refused.
+//! What the HTTP parser drops silently: repeated `Content-Length` headers (RFC 9112, section
+//! 6.3, allows it), and the fragment of a target. Neither can mislead a server behind the
+//! gate, but both suggest an attack, and such requests are refused.
 //!
 //! The bytes of a connection are tracked from head to head, so that pipelined requests are
 //! told apart: a declared length is counted off, and a chunked body is the connection's
@@ -24,7 +24,7 @@ pub struct Fragment;
 
 /// An anomaly that the HTTP parser hides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Oddity {
+enum Anomaly {
     TwoLengths,
     Fragment,
 }
@@ -34,27 +34,27 @@ const MAX_HEAD: usize = 128 << 10;
 
 /// Follows the request heads on one connection.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Heads(Arc<Mutex<Course>>);
+pub(super) struct Heads(Arc<Mutex<HeadParser>>);
 
 /// Parser state of a connection.
 #[derive(Debug, Default)]
-struct Course {
-    place: Place,
+struct HeadParser {
+    position: Position,
     /// The current head so far.
     head: Vec<u8>,
     /// Anomalies of the heads that the HTTP parser has not handed on yet.
-    odd: VecDeque<Option<Oddity>>,
+    anomalies: VecDeque<Option<Anomaly>>,
     /// HTTP version of the first complete head.
-    spoken: Option<Version>,
-    /// The client has ended its side.
-    ended: bool,
+    version: Option<Version>,
+    /// Whether the client has closed its side.
+    half_closed: bool,
     /// The current response is an event stream.
     is_event_stream: bool,
 }
 
 /// What comes next on the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Place {
+enum Position {
     #[default]
     Head,
     /// A body with this many bytes left.
@@ -77,61 +77,61 @@ pub(super) enum Awaits {
 }
 
 impl Heads {
-    fn course(&self) -> MutexGuard<'_, Course> {
+    fn parser(&self) -> MutexGuard<'_, HeadParser> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Processes bytes read from the connection.
     pub(super) fn read(&self, bytes: &[u8]) {
-        self.course().follow(bytes);
+        self.parser().follow(bytes);
     }
 
     pub(super) fn awaits(&self) -> Awaits {
-        let course = self.course();
-        match (course.place, course.spoken.is_some(), course.head.is_empty()) {
-            (Place::Head, false, true) => Awaits::Anything,
-            (Place::Head, false, false) => Awaits::FirstHead,
-            (Place::Head, true, false) => Awaits::Head,
+        let parser = self.parser();
+        match (parser.position, parser.version.is_some(), parser.head.is_empty()) {
+            (Position::Head, false, true) => Awaits::Anything,
+            (Position::Head, false, false) => Awaits::FirstHead,
+            (Position::Head, true, false) => Awaits::Head,
             _ => Awaits::Nothing,
         }
     }
 
     /// The HTTP version, once a complete head has arrived.
-    pub(super) fn spoken(&self) -> Option<Version> {
-        self.course().spoken
+    pub(super) fn version(&self) -> Option<Version> {
+        self.parser().version
     }
 
     /// Records that the client has closed its side.
-    pub(super) fn end(&self) {
-        self.course().ended = true;
+    pub(super) fn set_half_closed(&self) {
+        self.parser().half_closed = true;
     }
 
     /// Whether the client has closed its side.
-    pub(super) fn has_ended(&self) -> bool {
-        self.course().ended
+    pub(super) fn is_half_closed(&self) -> bool {
+        self.parser().half_closed
     }
 
     /// Records whether the current response is an event stream.
     pub(super) fn set_event_stream(&self, is_event_stream: bool) {
-        self.course().is_event_stream = is_event_stream;
+        self.parser().is_event_stream = is_event_stream;
     }
 
     /// Whether the current response is an event stream.
     pub(super) fn is_event_stream(&self) -> bool {
-        self.course().is_event_stream
+        self.parser().is_event_stream
     }
 
     /// Whether the body of the last request is incomplete.
-    pub(super) fn is_amid_body(&self) -> bool {
-        let course = self.course();
-        course.odd.is_empty() && matches!(course.place, Place::Body(_))
+    pub(super) fn is_body_incomplete(&self) -> bool {
+        let parser = self.parser();
+        parser.anomalies.is_empty() && matches!(parser.position, Position::Body(_))
     }
 
     /// Whether a head or body is incomplete. Over HTTP/2 this is determined by other means.
-    pub(super) fn is_amid(&self) -> bool {
-        let course = self.course();
-        let is_between = course.place == Place::Head && course.head.is_empty();
-        course.spoken != Some(Version::HTTP_2) && !(is_between && course.odd.is_empty())
+    pub(super) fn is_incomplete(&self) -> bool {
+        let parser = self.parser();
+        let is_between = parser.position == Position::Head && parser.head.is_empty();
+        parser.version != Some(Version::HTTP_2) && !(is_between && parser.anomalies.is_empty())
     }
 
     /// Marks `request` if its head had an anomaly.
@@ -141,26 +141,26 @@ impl Heads {
         }
         let chunked = request.headers().contains_key(TRANSFER_ENCODING);
         // If the parser found a head that was not found here, assume the worst.
-        let unseen = chunked.then_some(Oddity::TwoLengths);
-        match self.course().odd.pop_front().unwrap_or(unseen) {
-            Some(Oddity::TwoLengths) => drop(request.extensions_mut().insert(TwoLengths)),
-            Some(Oddity::Fragment) => drop(request.extensions_mut().insert(Fragment)),
+        let unseen = chunked.then_some(Anomaly::TwoLengths);
+        match self.parser().anomalies.pop_front().unwrap_or(unseen) {
+            Some(Anomaly::TwoLengths) => drop(request.extensions_mut().insert(TwoLengths)),
+            Some(Anomaly::Fragment) => drop(request.extensions_mut().insert(Fragment)),
             None => {}
         }
         request
     }
 }
 
-impl Course {
+impl HeadParser {
     fn follow(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            match self.place {
-                Place::Rest => return,
-                Place::Head => bytes = self.take_head(bytes),
-                Place::Body(left) => {
+            match self.position {
+                Position::Rest => return,
+                Position::Head => bytes = self.take_head(bytes),
+                Position::Body(left) => {
                     let taken = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
                     bytes = bytes.get(taken..).unwrap_or_default();
-                    self.place = body(left - taken as u64);
+                    self.position = body(left - taken as u64);
                 }
             }
         }
@@ -188,7 +188,7 @@ impl Course {
             None => {
                 if self.head.len() > MAX_HEAD {
                     self.head = Vec::new();
-                    self.place = Place::Rest;
+                    self.position = Position::Rest;
                 }
                 &[]
             }
@@ -200,11 +200,11 @@ impl Course {
         let mut lines = head.split(|byte| *byte == b'\n');
         let first = lines.next().unwrap_or_default();
         if first.starts_with(b"PRI * HTTP/2") {
-            self.spoken = Some(Version::HTTP_2);
-            self.place = Place::Rest;
+            self.version = Some(Version::HTTP_2);
+            self.position = Position::Rest;
             return;
         }
-        self.spoken = Some(Version::HTTP_11);
+        self.version = Some(Version::HTTP_11);
         let (mut lengths, mut chunked, mut length) = (0, first.starts_with(b"CONNECT "), Some(0));
         for line in lines {
             let Some(colon) = memchr::memchr(b':', line) else { continue };
@@ -216,11 +216,12 @@ impl Course {
             chunked |= name.eq_ignore_ascii_case(b"transfer-encoding");
         }
         let two_lengths = lengths > 1 || (lengths > 0 && chunked);
-        let two_lengths = two_lengths.then_some(Oddity::TwoLengths);
-        self.odd.push_back(two_lengths.or(first.contains(&b'#').then_some(Oddity::Fragment)));
-        self.place = match length {
+        let two_lengths = two_lengths.then_some(Anomaly::TwoLengths);
+        self.anomalies
+            .push_back(two_lengths.or(first.contains(&b'#').then_some(Anomaly::Fragment)));
+        self.position = match length {
             Some(length) if !chunked => body(length),
-            _ => Place::Rest,
+            _ => Position::Rest,
         };
         // The next head is likely to have the same size.
         self.head = head;
@@ -228,8 +229,8 @@ impl Course {
     }
 }
 
-fn body(left: u64) -> Place {
-    if left == 0 { Place::Head } else { Place::Body(left) }
+fn body(left: u64) -> Position {
+    if left == 0 { Position::Head } else { Position::Body(left) }
 }
 
 fn number(value: &[u8]) -> Option<u64> {
@@ -257,9 +258,9 @@ mod tests {
     const TWICE: &str = "POST / HTTP/1.1\nContent-Length: 1\nContent-Length: 1\n\nx";
 
     fn declared(pieces: &[&[u8]]) -> Vec<bool> {
-        let mut course = Course::default();
-        pieces.iter().for_each(|piece| course.follow(piece));
-        course.odd.iter().map(|odd| *odd == Some(Oddity::TwoLengths)).collect()
+        let mut parser = HeadParser::default();
+        pieces.iter().for_each(|piece| parser.follow(piece));
+        parser.anomalies.iter().map(|anomaly| *anomaly == Some(Anomaly::TwoLengths)).collect()
     }
 
     #[test]
@@ -285,9 +286,9 @@ mod tests {
 
     #[test]
     fn a_fragment_is_told() {
-        let mut course = Course::default();
-        course.follow(b"GET /a#b HTTP/1.1\r\nX: #\r\n\r\nGET /a HTTP/1.1\r\nX: #\r\n\r\n");
-        assert_eq!(course.odd, [Some(Oddity::Fragment), None]);
+        let mut parser = HeadParser::default();
+        parser.follow(b"GET /a#b HTTP/1.1\r\nX: #\r\n\r\nGET /a HTTP/1.1\r\nX: #\r\n\r\n");
+        assert_eq!(parser.anomalies, [Some(Anomaly::Fragment), None]);
     }
 
     #[test]
@@ -321,14 +322,14 @@ mod tests {
         ] {
             let heads = Heads::default();
             heads.read(bytes.as_bytes());
-            assert_eq!(heads.is_amid(), amid, "{bytes}");
-            heads.course().odd.pop_front();
-            assert_eq!(heads.is_amid_body(), amid_body, "{bytes}");
+            assert_eq!(heads.is_incomplete(), amid, "{bytes}");
+            heads.parser().anomalies.pop_front();
+            assert_eq!(heads.is_body_incomplete(), amid_body, "{bytes}");
             let whole = [GET, POST].contains(&bytes);
-            assert_eq!(heads.is_amid(), amid && !whole, "{bytes}");
+            assert_eq!(heads.is_incomplete(), amid && !whole, "{bytes}");
             // The next request is in front of the parser: its body is not this one's.
-            heads.course().odd.push_back(None);
-            assert!(!heads.is_amid_body(), "{bytes}");
+            heads.parser().anomalies.push_back(None);
+            assert!(!heads.is_body_incomplete(), "{bytes}");
         }
     }
 

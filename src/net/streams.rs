@@ -60,7 +60,7 @@ impl Streams {
         let look = idle.min(timeout) / 6;
         loop {
             sleep(look).await;
-            match heads.spoken() {
+            match heads.version() {
                 None => {}
                 Some(Version::HTTP_2) if self.open().is_overdue(idle, timeout) => return,
                 Some(Version::HTTP_2) => {}

@@ -1,7 +1,7 @@
 //! A client's connection: heads are tracked as they are read, a client that sends or reads
 //! too slowly is disconnected, and one that still sends at the end gets a lingering close
-//! ([`super::linger`]). A client that has ended its side may still be there for the answer,
-//! or be gone: it gets what comes soon.
+//! ([`super::linger`]). A client that has closed its side may still wait for the answer, or be
+//! gone: it gets what comes within [`HALF_CLOSED_TIMEOUT`].
 
 use std::io;
 use std::pin::Pin;
@@ -47,7 +47,7 @@ pub(super) struct Wire<S> {
     /// Runs while the peer does not read.
     writing: Option<Pin<Box<Sleep>>>,
     /// Runs once the client has closed its side while it is being answered.
-    ended: Option<Pin<Box<Sleep>>>,
+    half_closed: Option<Pin<Box<Sleep>>>,
     /// Set once everything has been sent.
     lingering: Option<LingeringClose>,
 }
@@ -61,7 +61,7 @@ impl<S> Wire<S> {
             timeouts,
             reading: None,
             writing: None,
-            ended: None,
+            half_closed: None,
             lingering: None,
         }
     }
@@ -90,13 +90,14 @@ impl<S: AsyncWrite + Unpin> Wire<S> {
     /// its place, and servers refuse a second.
     fn wait_for_answer(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let is_stream =
-            self.heads.spoken() == Some(Version::HTTP_2) || self.heads.is_event_stream();
-        if is_stream || self.heads.is_amid_body() || !self.activity.is_busy() {
+            self.heads.version() == Some(Version::HTTP_2) || self.heads.is_event_stream();
+        if is_stream || self.heads.is_body_incomplete() || !self.activity.is_busy() {
             return Poll::Ready(());
         }
-        self.heads.end();
-        let sleep =
-            self.ended.get_or_insert_with(|| Box::pin(tokio::time::sleep(HALF_CLOSED_TIMEOUT)));
+        self.heads.set_half_closed();
+        let sleep = self
+            .half_closed
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(HALF_CLOSED_TIMEOUT)));
         ready!(sleep.as_mut().poll(context));
         if self.writing.is_none() {
             return Poll::Ready(());
@@ -114,15 +115,15 @@ impl<S: AsyncWrite + Unpin> Wire<S> {
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             if self.writing.take().is_some() {
-                self.activity.is_stuck(false);
+                self.activity.set_stuck(false);
             }
-            if let Some(ended) = &mut self.ended {
-                ended.as_mut().reset(Instant::now() + HALF_CLOSED_TIMEOUT);
+            if let Some(sleep) = &mut self.half_closed {
+                sleep.as_mut().reset(Instant::now() + HALF_CLOSED_TIMEOUT);
             }
             return written;
         }
         if self.writing.is_none() {
-            self.activity.is_stuck(true);
+            self.activity.set_stuck(true);
         }
         let limit = self.timeouts.write;
         let sleep = self.writing.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
@@ -187,7 +188,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         let wire = self.get_mut();
         if wire.lingering.is_none() {
             ready!(Pin::new(&mut wire.stream).poll_shutdown(context))?;
-            if !wire.heads.is_amid() {
+            if !wire.heads.is_incomplete() {
                 return Poll::Ready(Ok(()));
             }
         }
@@ -257,7 +258,7 @@ mod tests {
         // As long as it gets something.
         for _ in 0..3 {
             let read = tokio::time::timeout(HALF_CLOSED_TIMEOUT * 3 / 4, wire.read(&mut end)).await;
-            assert!(read.is_err() && wire.heads.has_ended());
+            assert!(read.is_err() && wire.heads.is_half_closed());
             wire.write_all(b"x").await.unwrap();
         }
         assert_eq!(wire.read(&mut end).await.unwrap(), 0);

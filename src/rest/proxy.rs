@@ -126,38 +126,38 @@ impl Proxy {
             return Box::pin(signed).await;
         }
         let dialect = Dialect::of(provider, path, parts);
-        let asked = (provider, dialect);
+        let context = (provider, dialect);
         // Identification comes first: unauthenticated clients learn nothing else.
         let who = match identify::agent(provider, parts, &self.directory) {
             Ok(who) => who,
-            Err(_) => return self.refuse_unauthenticated(asked, peer.ip()).await,
+            Err(_) => return self.refuse_unauthenticated(context, peer.ip()).await,
         };
         let authenticated = match self.authenticate(&who, peer.ip(), parts, body).await {
             Ok(authenticated) => authenticated,
             Err(AuthenticationError::Unidentified) => {
-                return self.refuse_unauthenticated(asked, peer.ip()).await;
+                return self.refuse_unauthenticated(context, peer.ip()).await;
             }
             Err(AuthenticationError::Unheld(error)) => {
-                return self.refuse_unheld(asked, peer.ip(), error).await;
+                return self.refuse_unheld(context, peer.ip(), error).await;
             }
         };
         let gate = self.gate_for(&who.agent);
         let Some(base) = base else {
             let fault =
                 HeadError::Header("the header `host` does not name a host".to_owned()).into();
-            return self.refuse_malformed(&gate, &who.agent, asked, parts, fault).await;
+            return self.refuse_malformed(&gate, &who.agent, context, parts, fault).await;
         };
         if provider == Provider::Aws && self.names_bucket(parts) {
-            let told = "the bucket stands in the host's name: address it by path (boto3: \
+            let words = "the bucket stands in the host's name: address it by path (boto3: \
                 s3={'addressing_style': 'path'}; AWS SDK for JavaScript: forcePathStyle)";
-            let fault = HeadError::Header(told.to_owned()).into();
-            return self.refuse_malformed(&gate, &who.agent, asked, parts, fault).await;
+            let fault = HeadError::Header(words.to_owned()).into();
+            return self.refuse_malformed(&gate, &who.agent, context, parts, fault).await;
         }
         let answer = expected_body(provider, path, parts);
         let read = match self.read(&who, (provider, path), parts, authenticated).await {
             Ok(read) => read,
             Err(fault) => {
-                return self.refuse_malformed(&gate, &who.agent, asked, parts, fault).await;
+                return self.refuse_malformed(&gate, &who.agent, context, parts, fault).await;
             }
         };
         let holder = KeyHolder { agent: who.agent, key_id: who.key_id };

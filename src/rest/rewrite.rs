@@ -15,6 +15,7 @@ use http::header::{
     CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_TYPE, Entry,
     LINK, LOCATION,
 };
+use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
@@ -32,7 +33,7 @@ use crate::action::Provider;
 use crate::decision_headers;
 use crate::net::Body;
 use crate::net::body::{Begun, Held};
-use crate::net::memory::SenderBudget;
+use crate::net::memory::{Reservation, SenderBudget};
 
 /// Maximum size of a response held in memory, in bytes. Larger ones lose their
 /// `Content-Length`.
@@ -119,28 +120,23 @@ impl Rewriter {
         response: Response<Body>,
     ) -> Result<Response<Body>, axum::Error> {
         let (mut parts, body) = response.into_parts();
-        let is_json = self.is_json(&parts.headers);
-        let hides_encoded = self.may_hold_secret_urls && is_json && is_encoded(&parts.headers);
-        if hides_encoded
-            || (self.may_hold_secret_urls_in_parts && is_multipart_or_stream(&parts.headers))
-        {
+        if self.may_hide_secret_urls(&parts.headers) {
             return Ok(unreadable(dialect, &parts.headers));
         }
         self.headers(&mut parts.headers, origin);
-        let has_body = *method != Method::HEAD
-            && !matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         // An excerpt of a document cannot be scanned.
         let is_whole = parts.status != StatusCode::PARTIAL_CONTENT;
-        if !(is_json && is_whole && !is_encoded(&parts.headers)) {
+        if !(self.is_json(&parts.headers) && is_whole && !is_encoded(&parts.headers)) {
             return Ok(Response::from_parts(parts, body));
         }
-        if !has_body {
+        if *method == Method::HEAD {
             // They describe the body before rewriting, which a GET would not return (RFC 9110,
             // section 8.6).
-            if *method == Method::HEAD {
-                remove_digests(&mut parts.headers);
-                parts.headers.remove(CONTENT_LENGTH);
-            }
+            remove_digests(&mut parts.headers);
+            parts.headers.remove(CONTENT_LENGTH);
+            return Ok(Response::from_parts(parts, body));
+        }
+        if matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
             return Ok(Response::from_parts(parts, body));
         }
         let mut reservation = self.answer_memory.as_ref().map(SenderBudget::reservation);
@@ -148,27 +144,19 @@ impl Rewriter {
             reservation.as_mut().is_none_or(|reservation| reservation.try_reserve(length, MAX_HELD))
         };
         let is_held = small_length(&parts.headers).is_some_and(fits);
-        let mut scanned = ScannedBody::new(Scanner::new(self.rules), body);
-        // If the provider declared a length, declare the new one.
+        let scanned = ScannedBody::new(Scanner::new(self.rules), body);
         if is_held {
-            let mut whole = scanned.whole().await?;
-            if let Some(reservation) = reservation {
-                whole.held.bytes = reservation.attach(whole.held.bytes);
-            }
-            if whole.changed {
-                remove_digests(&mut parts.headers);
-                parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(whole.held.bytes.len()));
-            }
-            parts.extensions.insert(Buffered);
-            let answer = Response::from_parts(parts, whole.held.into_body());
-            return Ok(match &self.answer_memory {
-                Some(memory) => decision_headers::delivered(answer, memory.whole()),
-                None => answer,
-            });
+            return held(parts, scanned, (reservation, self.answer_memory)).await;
         }
         remove_digests(&mut parts.headers);
         parts.headers.remove(CONTENT_LENGTH);
         Ok(Response::from_parts(parts, scanned.into_body()))
+    }
+
+    /// Whether the body may contain a pre-authenticated URL and cannot be scanned for it.
+    fn may_hide_secret_urls(&self, headers: &HeaderMap) -> bool {
+        self.may_hold_secret_urls && is_encoded(headers) && self.is_json(headers)
+            || self.may_hold_secret_urls_in_parts && is_multipart_or_stream(headers)
     }
 
     /// Whether it is JSON to be scanned.
@@ -235,6 +223,28 @@ fn edit(headers: &mut HeaderMap, name: &HeaderName, change: impl Fn(&str) -> Opt
             *value = changed;
         }
     }
+}
+
+/// Holds a response whose length the provider declared, so that the new one can be declared.
+async fn held(
+    mut parts: Parts,
+    mut scanned: ScannedBody,
+    (reservation, memory): (Option<Reservation>, Option<SenderBudget>),
+) -> Result<Response<Body>, axum::Error> {
+    let mut whole = scanned.whole().await?;
+    if let Some(reservation) = reservation {
+        whole.held.bytes = reservation.attach(whole.held.bytes);
+    }
+    if whole.changed {
+        remove_digests(&mut parts.headers);
+        parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(whole.held.bytes.len()));
+    }
+    parts.extensions.insert(Buffered);
+    let answer = Response::from_parts(parts, whole.held.into_body());
+    Ok(match memory {
+        Some(memory) => decision_headers::delivered(answer, memory.whole()),
+        None => answer,
+    })
 }
 
 fn remove_digests(headers: &mut HeaderMap) {

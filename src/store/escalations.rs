@@ -95,6 +95,15 @@ pub struct Listed {
     pub resolved: i64,
 }
 
+/// Which escalations to list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// All.
+    All,
+    /// Those without a resolution.
+    Pending,
+}
+
 /// The escalations of one database.
 #[derive(Debug, Clone)]
 pub struct Escalations {
@@ -144,13 +153,13 @@ impl Escalations {
         })
     }
 
-    /// The newest `limit` escalations, or only the pending ones.
+    /// The newest `limit` escalations of those that `which` selects.
     ///
     /// # Errors
     /// If the database cannot be read.
-    pub fn list(&self, limit: u32, pending: bool) -> Result<Listed, StoreError> {
+    pub fn list(&self, limit: u32, which: Which) -> Result<Listed, StoreError> {
         let reader = Reader::open(&self.path)?;
-        list(reader.connection(), limit, pending).map_err(|error| reader.error(&error))
+        list(reader.connection(), limit, which).map_err(|error| reader.error(&error))
     }
 
     fn change<T>(
@@ -196,7 +205,7 @@ fn raise(connection: &Connection, raised: &Raised) -> rusqlite::Result<()> {
         .map(drop)
 }
 
-fn list(connection: &Connection, limit: u32, pending: bool) -> rusqlite::Result<Listed> {
+fn list(connection: &Connection, limit: u32, which: Which) -> rusqlite::Result<Listed> {
     let transaction = connection.unchecked_transaction()?;
     let counts = "SELECT count(*), count(resolved_at) FROM escalation";
     let (total, resolved) =
@@ -206,7 +215,7 @@ fn list(connection: &Connection, limit: u32, pending: bool) -> rusqlite::Result<
                 request_id, raised_at, last_at, times, resolution, resolved_at, why
          FROM escalation WHERE resolved_at IS NULL OR NOT ?2 ORDER BY id DESC LIMIT ?1",
     )?;
-    let newest = select.query_map(params![limit, pending], read)?;
+    let newest = select.query_map(params![limit, which == Which::Pending], read)?;
     let mut newest: Vec<Escalation> = newest.collect::<rusqlite::Result<_>>()?;
     newest.reverse();
     Ok(Listed { newest, total, resolved })
@@ -214,7 +223,7 @@ fn list(connection: &Connection, limit: u32, pending: bool) -> rusqlite::Result<
 
 fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Escalation> {
     let time = |at: i64| Timestamp::from_microsecond(at).unwrap_or(Timestamp::UNIX_EPOCH);
-    let (said, at): (Option<String>, Option<i64>) = (row.get(13)?, row.get(14)?);
+    let (resolution, at): (Option<String>, Option<i64>) = (row.get(13)?, row.get(14)?);
     Ok(Escalation {
         id: row.get(0)?,
         question: Question { provider: row.get(1)?, method: row.get(2)?, path: row.get(3)? },
@@ -228,7 +237,7 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Escalation> {
         raised_at: time(row.get(10)?),
         last_at: time(row.get(11)?),
         times: row.get(12)?,
-        resolved: at.map(|at| (said.unwrap_or_default(), time(at))),
+        resolved: at.map(|at| (resolution.unwrap_or_default(), time(at))),
     })
 }
 
@@ -265,15 +274,15 @@ mod tests {
         let (_folder, kept) = kept();
         kept.raise(&[raised("/a", 1), raised("/b", 1)]).unwrap();
         kept.raise(&[raised("/a", 3)]).unwrap();
-        let listed = kept.list(50, false).unwrap();
+        let listed = kept.list(50, Which::All).unwrap();
         let shown: Vec<_> = listed.newest.iter().map(|it| (it.id, it.times)).collect();
         assert_eq!((shown, listed.total, listed.resolved), (vec![(1, 4), (2, 1)], 2, 0));
         assert!(kept.resolve(1, "a read").unwrap() && !kept.resolve(9, "x").unwrap());
         kept.raise(&[raised("/a", 1)]).unwrap();
-        let listed = kept.list(50, true).unwrap();
+        let listed = kept.list(50, Which::Pending).unwrap();
         let pending: Vec<_> = listed.newest.iter().map(|it| it.id).collect();
         assert_eq!((listed.total, listed.resolved, pending), (3, 1, vec![2, 4]));
-        let first = kept.list(50, false).unwrap().newest.remove(0);
+        let first = kept.list(50, Which::All).unwrap().newest.remove(0);
         assert_eq!(first.resolved.unwrap().0, "a read");
     }
 
@@ -284,9 +293,9 @@ mod tests {
         kept.raise(&all).unwrap();
         kept.resolve(500, "fine").unwrap();
         kept.raise(&[raised("/x", 1)]).unwrap();
-        let listed = kept.list(u32::MAX, false).unwrap();
+        let listed = kept.list(u32::MAX, Which::All).unwrap();
         assert_eq!((listed.total, listed.resolved, listed.newest[0].id), (MAX_KEPT, 0, 1));
         kept.raise(&[raised("/y", 1)]).unwrap();
-        assert_eq!(kept.list(u32::MAX, false).unwrap().newest[0].id, 2);
+        assert_eq!(kept.list(u32::MAX, Which::All).unwrap().newest[0].id, 2);
     }
 }

@@ -201,12 +201,12 @@ impl WriteLock {
         Ok(Self { file: Arc::new(file) })
     }
 
-    /// Writes `note` to the lock file. It must be as long as the present content, or empty. The
+    /// Writes `record` to the lock file. It must be as long as the present content, or empty. The
     /// caller holds the lock.
-    pub(super) fn note(&self, note: &str) -> io::Result<()> {
-        match note.is_empty() {
+    pub(super) fn write(&self, record: &str) -> io::Result<()> {
+        match record.is_empty() {
             true => self.file.set_len(0),
-            false => write_at(&self.file, note.as_bytes(), 0),
+            false => write_at(&self.file, record.as_bytes(), 0),
         }
     }
 

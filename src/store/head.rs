@@ -1,13 +1,13 @@
-//! The newest entry, noted beside the database: what tells a log whose end is lost from one
-//! that ends there.
+//! Records of the head, the newest entry, outside the log. They distinguish a log whose end
+//! is lost from one that ends there.
 //!
-//! The note may lag behind the log and never runs ahead of it, whatever dies: it is written
-//! only once the entry is on the disk. So it proves that an end was lost, and not that none
-//! was. Whoever can write the folder can remove it; a head kept elsewhere is proof against
-//! that (`audit verify --head`).
+//! The record in the `-head` file may lag behind the log but is never ahead of it, whatever
+//! crashes: it is written only once the entry is on the disk. So it can prove that the end was
+//! lost, but not that nothing was. Whoever can write to the folder can remove it; a head kept
+//! elsewhere protects against that (`audit verify --head`).
 //!
-//! A second note, in the file of the lock, is written with every commit, and holds until the
-//! machine starts again: what a process has written is there whatever becomes of the process.
+//! A second record, in the lock file, is written with every commit and valid until the next
+//! boot: what a process has written survives the process, though not a power failure.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -103,7 +103,7 @@ impl BootScope {
     }
 
     /// The lock file's content that records `head`.
-    pub(super) fn note(&self, head: &HeadRecord) -> String {
+    pub(super) fn record(&self, head: &HeadRecord) -> String {
         format!("{} {}\n", head.text(), self.0)
     }
 }
@@ -119,14 +119,14 @@ impl Files {
     fn read_head_since_boot(&self) -> Option<HeadRecord> {
         let BootScope(scope) = BootScope::of(self.database_id())?;
         let read = || {
-            let mut note = String::new();
+            let mut text = String::new();
             let file = File::open(&self.lock).ok()?;
-            file.take(MAX_LEN).read_to_string(&mut note).ok().map(|_| note)
+            file.take(MAX_LEN).read_to_string(&mut text).ok().map(|_| text)
         };
-        let note = read().filter(|note| read().as_ref() == Some(note))?;
+        let text = read().filter(|text| read().as_ref() == Some(text))?;
         // The record overwritten by this one may have been longer.
-        let note = note.lines().next()?;
-        let (head, scope_text) = note.split_at_checked(TEXT_LEN)?;
+        let record = text.lines().next()?;
+        let (head, scope_text) = record.split_at_checked(TEXT_LEN)?;
         HeadRecord::parse(head).filter(|_| scope_text.trim() == scope)
     }
 
@@ -160,7 +160,7 @@ impl Files {
 
     /// Deletes both records, which belong to a log that is gone.
     pub(super) fn forget(&self, lock: &WriteLock) -> io::Result<()> {
-        lock.note("")?;
+        lock.write("")?;
         match fs::remove_file(&self.head) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),

@@ -2,8 +2,8 @@
 //!
 //! Appending to the log touches one page; updating an index and counters would touch many.
 //! So these are updated in batches, in their own transactions, and readers scan the few
-//! newest entries themselves. `meta.folded` names the
-//! newest entry that is in the index.
+//! newest entries themselves. `meta.folded` is the newest
+//! indexed entry.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,20 +16,20 @@ use super::recent::Recent;
 use super::schema::{meta, set_meta};
 
 /// Initial number of unindexed entries that triggers indexing.
-pub(super) const FOLD_EVERY: i64 = 2048;
+pub(super) const INDEX_AFTER: i64 = 2048;
 
 /// Entries indexed per transaction if they have few facets. Other writers wait for it.
-const FOLD: i64 = 1024;
+const BATCH: i64 = 1024;
 
 /// Maximum number of entries per transaction, used if they have many facets: each facet has a
 /// page of its own, which should not be written for a single entry.
-const FOLD_MAX: i64 = 8 * FOLD_EVERY;
+const MAX_BATCH: i64 = 8 * INDEX_AFTER;
 
 /// Entries per facet that make writing its page worthwhile.
-const FOLD_EACH: i64 = 16;
+const PER_FACET: i64 = 16;
 
 /// Number of unindexed entries beyond which callers have to wait for indexing.
-pub(super) const MAX_LAG: i64 = 2 * FOLD_MAX;
+pub(super) const MAX_LAG: i64 = 2 * MAX_BATCH;
 
 /// Bucket sizes of the counters, in seconds; 0 is one bucket for everything.
 pub(super) const SPANS: [i64; 3] = [0, HOUR, DAY];
@@ -113,15 +113,15 @@ pub(super) const FAILED: &str = Outcome::Error.as_str();
 
 /// Progress of the index.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Folded {
+pub(super) struct Progress {
     /// Sequence number of the newest indexed entry.
     pub(super) newest: i64,
     /// Number of unindexed entries that should trigger the next run.
-    pub(super) every: i64,
+    pub(super) index_after: i64,
 }
 
 /// Indexes the next batch of entries, from `recent` if it has them.
-pub(super) fn fold(connection: &Connection, recent: &mut Recent) -> rusqlite::Result<Folded> {
+pub(super) fn update(connection: &Connection, recent: &mut Recent) -> rusqlite::Result<Progress> {
     let before: i64 = meta(connection, "folded")?.unwrap_or_default();
     let mut batch = Batch::new(connection, before)?;
     match recent.behind(before) {
@@ -133,13 +133,13 @@ pub(super) fn fold(connection: &Connection, recent: &mut Recent) -> rusqlite::Re
         None => batch.read(connection)?,
     }
     let newest = batch.newest;
-    let every = (FOLD_EACH * batch.combinations()).clamp(FOLD_EVERY, FOLD_MAX);
+    let index_after = (PER_FACET * batch.combinations()).clamp(INDEX_AFTER, MAX_BATCH);
     batch.post(connection)?;
     batch.place_sessions(connection)?;
     batch.count(connection)?;
     set_meta(connection, "folded", newest)?;
     recent.forget(newest);
-    Ok(Folded { newest, every })
+    Ok(Progress { newest, index_after })
 }
 
 struct Batch<'c> {
@@ -177,7 +177,7 @@ impl<'c> Batch<'c> {
              FROM entry WHERE seq > ?1 ORDER BY seq LIMIT ?2",
         )?;
         let before = self.newest;
-        let mut rows = select.query([before, FOLD_MAX])?;
+        let mut rows = select.query([before, MAX_BATCH])?;
         while !self.is_full(before)
             && let Some(row) = rows.next()?
         {
@@ -189,7 +189,7 @@ impl<'c> Batch<'c> {
     /// Whether the batch, which starts after `before`, is large enough.
     fn is_full(&self, before: i64) -> bool {
         let entries = self.newest - before;
-        entries >= FOLD_MAX || entries >= FOLD.max(FOLD_EACH * self.combinations())
+        entries >= MAX_BATCH || entries >= BATCH.max(PER_FACET * self.combinations())
     }
 
     /// Approximate number of facets in the batch.

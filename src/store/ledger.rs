@@ -1,9 +1,9 @@
-//! One open database, as its writer has it: transactions that append entries.
+//! An open database, as the writer uses it: transactions that append entries.
 
 mod open;
 mod watch;
 
-pub(super) use watch::Mark;
+pub(super) use watch::HeadSnapshot;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -97,15 +97,16 @@ pub(super) struct Ledger {
     epoch: i64,
     dictionary: Dictionary,
     windows: slots::Windows,
-    folded: i64,
+    /// Sequence number of the newest indexed entry.
+    indexed: i64,
     /// Number of unindexed entries that triggers indexing.
-    fold_every: i64,
+    index_after: i64,
     recent: Recent,
     broken: bool,
     /// Whether it is broken because the write-ahead log was overwritten.
     overwritten: bool,
     #[cfg(test)]
-    ahead: i64,
+    clock_offset: i64,
 }
 
 /// Why a transaction could not begin.
@@ -137,12 +138,12 @@ impl Ledger {
 
     /// Whether indexing is due.
     pub(super) fn wants_indexing(&self) -> bool {
-        self.head.seq - self.folded >= self.fold_every
+        self.head.seq - self.indexed >= self.index_after
     }
 
     /// Whether the index lags so far that reads become slow.
     pub(super) fn needs_indexing(&self) -> bool {
-        self.head.seq - self.folded >= index::MAX_LAG
+        self.head.seq - self.indexed >= index::MAX_LAG
     }
 
     /// State of the write-ahead log. Must be called outside of a transaction.
@@ -265,7 +266,7 @@ impl Ledger {
             self.dictionary.clear();
             self.epoch = epoch;
         }
-        self.folded = meta(&self.connection, "folded")?.unwrap_or_default();
+        self.indexed = meta(&self.connection, "folded")?.unwrap_or_default();
         self.data_version = version;
         Ok(true)
     }
@@ -274,14 +275,14 @@ impl Ledger {
     fn now(&self) -> i64 {
         let now = Timestamp::now().as_microsecond();
         #[cfg(test)]
-        let now = now + self.ahead;
+        let now = now + self.clock_offset;
         now
     }
 
-    /// Shifts the clock by `ahead` microseconds.
+    /// Shifts the clock by `offset` microseconds.
     #[cfg(test)]
-    pub(super) fn set_clock(&mut self, ahead: i64) {
-        self.ahead = ahead;
+    pub(super) fn set_clock(&mut self, offset: i64) {
+        self.clock_offset = offset;
     }
 
     /// Sets how long a check of the files stays valid; 0 in tests.
@@ -391,7 +392,7 @@ impl Transaction<'_> {
 
     /// Whether there are unindexed entries.
     pub(super) fn lags_behind(&self) -> bool {
-        self.head.seq > self.ledger.folded
+        self.head.seq > self.ledger.indexed
     }
 
     /// Logs and converts `error`.
@@ -400,7 +401,7 @@ impl Transaction<'_> {
     }
 
     /// Appends the entry of a purge up to `upto`, whose hash is `hash`.
-    pub(super) fn note_purge(&mut self, upto: i64, hash: &Hash) -> Result<(), StoreError> {
+    pub(super) fn append_purge(&mut self, upto: i64, hash: &Hash) -> Result<(), StoreError> {
         let at = Timestamp::now().as_microsecond();
         self.append_rare(at, &Content::Purge { upto, hash }, (Some(upto), Some(hash)))
     }
@@ -431,9 +432,10 @@ impl Transaction<'_> {
 
     /// Indexes a batch of entries.
     pub(super) fn index(&mut self) -> Result<(), StoreError> {
-        match index::fold(&self.ledger.connection, &mut self.ledger.recent) {
-            Ok(folded) => {
-                (self.ledger.folded, self.ledger.fold_every) = (folded.newest, folded.every);
+        match index::update(&self.ledger.connection, &mut self.ledger.recent) {
+            Ok(progress) => {
+                (self.ledger.indexed, self.ledger.index_after) =
+                    (progress.newest, progress.index_after);
                 Ok(())
             }
             Err(error) => Err(self.ledger.write_error(&error)),
@@ -463,7 +465,7 @@ impl Transaction<'_> {
             Ok(_) => {
                 self.done = true;
                 self.ledger.head = self.head;
-                self.ledger.note_in_lock();
+                self.ledger.record_in_lock();
                 Ok(())
             }
             Err(error) => Err(self.ledger.write_error(&error)),

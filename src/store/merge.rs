@@ -1,9 +1,8 @@
-//! The rows of a filter, in order, without looking at the others.
+//! The rows of a filter, in order, without reading the others.
 //!
-//! Each combination in the dictionary has its own ordered list of entries; the
-//! lists that a filter selects are merged. A list is opened only once nothing
-//! else can come before what it may hold, so the newest rows of ten thousand
-//! lists cost little more than those of ten.
+//! Each combination in the dictionary has an ordered list of entries; the lists that a filter
+//! selects are merged. A list is read only once no other can have the next row, so the newest rows
+//! of ten thousand lists cost little more than those of ten.
 
 use std::collections::{BinaryHeap, HashSet, VecDeque};
 

@@ -125,10 +125,10 @@ pub enum StoreError {
     },
     /// Recorded entries are missing at the end.
     #[error(
-        "the audit log `{}` has lost its end: entry {noted} was written, and {}; put the whole \
+        "the audit log `{}` has lost its end: entry {recorded} was written, and {}; put the whole \
          log back, or go on with what is left by `agentgate audit accept-loss`",
         path.display(),
-        if last < noted { format!("it ends with entry {last}") } else { "it has another".into() }
+        if last < recorded { format!("it ends with entry {last}") } else { "it has another".into() }
     )]
     EntriesLost {
         /// The database.
@@ -136,7 +136,7 @@ pub enum StoreError {
         /// Sequence number of the last entry; 0 if the log is empty.
         last: i64,
         /// Sequence number of the recorded entry.
-        noted: i64,
+        recorded: i64,
     },
     /// Writing failed.
     #[error("the audit log `{}` cannot be written: {why}", path.display())]

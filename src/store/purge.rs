@@ -88,7 +88,7 @@ pub fn purge(
     }
     let ledger = Ledger::open(path, options, None)?;
     let mut purge = Purge { ledger, options, hours: BTreeSet::new() };
-    let upto = purge.note(cut)?;
+    let upto = purge.append_entry(cut)?;
     let mut purged = Purged::default();
     loop {
         let (gone, more) = purge.remove(upto)?;
@@ -158,24 +158,24 @@ impl Purge<'_> {
 
     /// Appends the purge entry, unless an earlier one reaches as far. Returns the last entry to
     /// remove.
-    fn note(&mut self, cut: Option<i64>) -> Result<i64, StoreError> {
+    fn append_entry(&mut self, cut: Option<i64>) -> Result<i64, StoreError> {
         self.catch_up()?;
         self.transact(|transaction| {
             let connection = transaction.connection();
             let read = || -> rusqlite::Result<(i64, Option<Hash>)> {
-                let noted = "SELECT ifnull(max(ref), 0) FROM entry WHERE kind = ?1 AND kind >= 2";
-                let noted = connection.query_row(noted, [kind::PURGE], |row| row.get(0))?;
+                let covered = "SELECT ifnull(max(ref), 0) FROM entry WHERE kind = ?1 AND kind >= 2";
+                let covered = connection.query_row(covered, [kind::PURGE], |row| row.get(0))?;
                 let hash = "SELECT hash FROM entry WHERE seq = ?1";
                 let hash = connection.query_row(hash, [cut], |row| row.get(0)).optional()?;
-                Ok((noted, hash))
+                Ok((covered, hash))
             };
-            let (noted, hash) = read().map_err(|error| transaction.error(&error))?;
+            let (covered, hash) = read().map_err(|error| transaction.error(&error))?;
             match (cut, hash) {
-                (Some(cut), Some(hash)) if cut > noted => {
-                    transaction.note_purge(cut, &hash)?;
+                (Some(cut), Some(hash)) if cut > covered => {
+                    transaction.append_purge(cut, &hash)?;
                     Ok(cut)
                 }
-                _ => Ok(noted),
+                _ => Ok(covered),
             }
         })
     }

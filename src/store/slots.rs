@@ -2,9 +2,9 @@
 //!
 //! The slots of an agent and policy are numbered in the order taken, so the
 //! `max`-th newest is found by its number. All of this runs inside the
-//! transaction that writes the row. A writer remembers the newest slots and the
-//! oldest that counts, for as long as nobody else writes: most rows then cost one
-//! statement, which takes their slot.
+//! transaction that writes the row. A writer caches the newest slots and the
+//! oldest that counts, while nobody else writes: most rows then cost one statement,
+//! which takes their slot.
 
 mod windows;
 
@@ -30,14 +30,14 @@ pub(super) fn usage(
 ) -> rusqlite::Result<Vec<Usage>> {
     let mut usage = Vec::with_capacity(limits.len());
     for limit in limits {
-        let mut line = Line::of(connection, windows, agent, &limit.policy)?;
+        let mut slots = Slots::of(connection, windows, agent, &limit.policy)?;
         let (oldest_counted, newer) = match limit.max.checked_sub(requests) {
             // An action with more requests than the limit never fits.
             None => (Some(Timestamp::MAX), 0),
-            Some(before) => (line.oldest_counted(limit, before)?, before.saturating_add(1)),
+            Some(before) => (slots.oldest_counted(limit, before)?, before.saturating_add(1)),
         };
         let older = match oldest_counted {
-            Some(_) if requests > 1 => line.taken_before(limit, newer)?,
+            Some(_) if requests > 1 => slots.taken_before(limit, newer)?,
             _ => Vec::new(),
         };
         usage.push(Usage { limit: limit.clone(), requests, oldest_counted, older });
@@ -62,9 +62,9 @@ pub(super) fn take_all(
         for _ in 0..requests {
             newest = windows.take(connection, (agent, policy), (at, longest))?;
         }
-        let mut line = Line::of(connection, windows, agent, policy)?;
+        let mut slots = Slots::of(connection, windows, agent, policy)?;
         for limit in of_policy().filter(|limit| !limit.observed) {
-            let left = line.left(limit, (newest, at))?;
+            let left = slots.left(limit, (newest, at))?;
             nearest = Some(nearest.map_or(left, |nearest| rate::nearer(nearest, left)));
         }
     }
@@ -72,14 +72,14 @@ pub(super) fn take_all(
 }
 
 /// The slots of one agent and policy.
-struct Line<'t> {
+struct Slots<'t> {
     connection: &'t Connection,
     agent: &'t str,
     policy: &'t str,
     known: &'t mut Known,
 }
 
-impl<'t> Line<'t> {
+impl<'t> Slots<'t> {
     fn of(
         connection: &'t Connection,
         windows: &'t mut Windows,
@@ -151,7 +151,7 @@ impl<'t> Line<'t> {
         // Slots beyond the limit need not be counted.
         let lowest = lowest(newest, limit);
         let known = self.begin(limit.window).filter(|known| (lowest..=newest).contains(&known.n));
-        // `out` is before the window and `begin` within it: gallop, then bisect.
+        // Slots before `out` are outside the window, `begin` is within it: gallop, then bisect.
         let mut out = known.map_or(lowest, |known| known.n);
         let mut begin = Begin { window: limit.window, n: newest, at: Some(at) };
         let mut step = 0;

@@ -74,7 +74,7 @@ pub(super) struct Snapshot<'r> {
     salt: u16,
     first: i64,
     head: i64,
-    folded: i64,
+    indexed: i64,
     /// Unindexed results, by decision.
     answers: HashMap<i64, Answer>,
     described: RefCell<HashMap<i64, Rc<Described>>>,
@@ -114,13 +114,13 @@ impl<'r> Snapshot<'r> {
                              ifnull((SELECT max(seq) FROM entry), 0)";
         let (first, head) =
             connection.query_row(bounds, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let folded = meta(connection, "folded")?.unwrap_or_default();
+        let indexed = meta(connection, "folded")?.unwrap_or_default();
         let mut answers = HashMap::new();
         let mut select = connection.prepare_cached(
             "SELECT ref, outcome, status, upstream_us FROM entry
              WHERE seq > ?1 AND kind = 1 ORDER BY seq",
         )?;
-        let mut rows = select.query([folded])?;
+        let mut rows = select.query([indexed])?;
         while let Some(row) = rows.next()? {
             answers.entry(row.get(0)?).or_insert(Answer {
                 outcome: row.get(1)?,
@@ -134,7 +134,7 @@ impl<'r> Snapshot<'r> {
             salt: meta(connection, "salt")?.unwrap_or_default(),
             first,
             head,
-            folded,
+            indexed,
             answers,
             described: RefCell::default(),
         })
@@ -142,7 +142,7 @@ impl<'r> Snapshot<'r> {
 
     /// The oldest, the newest indexed, and the newest entry.
     pub(super) fn bounds(&self) -> (i64, i64, i64) {
-        (self.first, self.folded, self.head)
+        (self.first, self.indexed, self.head)
     }
 
     /// The salt in this log's row ids.
@@ -253,7 +253,7 @@ impl<'r> Snapshot<'r> {
         let sql = "SELECT first, last FROM session WHERE name = ?1";
         let mut select = self.connection().prepare_cached(sql)?;
         let indexed = select.query_row([session], |row| Ok((row.get(0)?, row.get(1)?)));
-        let tail = (self.folded + 1, self.head);
+        let tail = (self.indexed + 1, self.head);
         Ok(indexed.optional()?.into_iter().chain([tail]).collect())
     }
 
@@ -307,10 +307,10 @@ impl<'r> Snapshot<'r> {
                 Some(facets) => {
                     let newest = self.newest(facets).map_err(|error| self.reader.error(&error))?;
                     for (facet, last) in newest {
-                        let last = last.min(self.folded).min(*highest);
+                        let last = last.min(self.indexed).min(*highest);
                         merge.add(Source::Facet(facet), *lowest, last);
                     }
-                    merge.add(Source::Tail, (*lowest).max(self.folded + 1), *highest);
+                    merge.add(Source::Tail, (*lowest).max(self.indexed + 1), *highest);
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! Proving that the log is whole: every entry's hash, from the first on.
+//! Verification of the whole log: every entry's hash, from the first on.
 
 mod derived;
 
@@ -71,7 +71,7 @@ pub enum Broken {
         /// Sequence number of the last entry.
         last: i64,
         /// Sequence number of the recorded head.
-        noted: i64,
+        recorded: i64,
     },
     /// SQLite reports corruption, in its words.
     Damaged(String),
@@ -95,12 +95,15 @@ impl fmt::Display for Broken {
             Self::HeadNotFound => formatter.write_str(
                 "no entry has the given head: the end of the log was cut off or replaced",
             ),
-            Self::EntriesLost { last, noted } if last < noted => write!(
+            Self::EntriesLost { last, recorded } if last < recorded => write!(
                 formatter,
-                "entry {noted} was written, and the log ends with entry {last}: its end is lost"
+                "entry {recorded} was written, and the log ends with entry {last}: its end is lost"
             ),
-            Self::EntriesLost { noted, .. } => {
-                write!(formatter, "entry {noted} is not the one that was written: it was replaced")
+            Self::EntriesLost { recorded, .. } => {
+                write!(
+                    formatter,
+                    "entry {recorded} is not the one that was written: it was replaced"
+                )
             }
             Self::Damaged(why) => write!(formatter, "the database is damaged: {why}"),
             Self::Index(disagreements) => {
@@ -145,7 +148,8 @@ impl Reader {
             .transpose()?;
         let keys = self.keys()?;
         // Read before the snapshot: a later record may be newer than the snapshot.
-        let noted = self.files().recorded_heads().map_err(|error| unreadable(error.to_string()))?;
+        let recorded =
+            self.files().recorded_heads().map_err(|error| unreadable(error.to_string()))?;
         let snapshot = self.snapshot()?;
         let mut walk = Walk::new(&snapshot, &keys, wanted);
         let broken =
@@ -153,10 +157,10 @@ impl Reader {
         let broken = match broken {
             Some(broken) => Some(broken),
             None if wanted.is_some() && !walk.head_seen => Some(Broken::HeadNotFound),
-            None if let Some(lost) = HeadRecord::lost(&noted, self.connection())
+            None if let Some(lost) = HeadRecord::lost(&recorded, self.connection())
                 .map_err(|error| self.error(&error))? =>
             {
-                Some(Broken::EntriesLost { last: walk.next - 1, noted: lost.seq })
+                Some(Broken::EntriesLost { last: walk.next - 1, recorded: lost.seq })
             }
             None => {
                 let found = derived::disagreements(self.connection(), &snapshot, &keys);

@@ -1,12 +1,11 @@
 //! Checks that the write-ahead log is still the one that was written.
 //!
-//! Its index in shared memory says which pages are where in it, and SQLite believes that:
-//! it looks at checksums only where a database is opened after a crash, and takes what is
-//! before the first that does not hold. So what is overwritten meanwhile would be read for
-//! good, and what is written after it be lost. The file's header changes when the log
-//! starts over, and a frame that is committed never does before that
-//! (<https://sqlite.org/walformat.html>). So the last one is looked at with every commit, and
-//! the checksums of all now and then.
+//! SQLite trusts the log's index in shared memory, which says where in the log each page is. It
+//! verifies checksums only during recovery, after a crash, and then drops everything from the
+//! first mismatch on. So frames that are overwritten in between would be read as valid, and
+//! what is written after them lost. The file's header changes when the log is restarted, and a
+//! committed frame never changes before that (<https://sqlite.org/walformat.html>). So the
+//! last frame is checked with every commit, and all checksums periodically.
 
 use std::fs::File;
 use std::io;
@@ -59,7 +58,7 @@ impl WalCheck {
     }
 
     /// Accepts the current content as seen, after others have written. `false` if its last
-    /// frame is not committed.
+    /// frame cannot be read or is not committed.
     pub(super) fn resync(&mut self, wal: Wal, page_size: u64) -> bool {
         let now = self.read(wal.pages, page_size);
         let is_consistent = now.map_or(wal.pages == 0, |now| now.is_committed());

@@ -32,8 +32,8 @@ pub(super) use group_commit::GroupCommit;
 /// How long a result waits for a commit to be written with.
 const RESULTS_WAIT: Duration = Duration::from_millis(20);
 
-/// How long after a write the newest entry is noted beside the log.
-const NOTE_WAIT: Duration = Duration::from_secs(2);
+/// How long after a write the head is recorded in the `-head` file.
+const RECORD_WAIT: Duration = Duration::from_secs(2);
 
 /// Effectively forever.
 const FOREVER: Duration = Duration::from_secs(86_400);
@@ -44,10 +44,10 @@ const RETRY_WAIT: Duration = Duration::from_secs(1);
 /// How long closing waits for the write lock: a program told to stop must exit soon.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Rows and results in one transaction, at most.
+/// Maximum number of rows in one transaction, and of results.
 const MAX_GROUP: usize = 256;
 
-/// Groups committed before other processes and the index get theirs.
+/// Maximum number of groups committed before other processes and the index get their turn.
 const MAX_GROUPS: usize = 16;
 
 /// Maximum number of queued results while the log cannot be written; beyond it the oldest are
@@ -78,7 +78,7 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// What is queued.
+/// The queue, and what the store's thread has to do when.
 #[derive(Default)]
 struct Queue {
     rows: VecDeque<Job>,
@@ -86,24 +86,24 @@ struct Queue {
     /// When the results are due.
     results_due: Option<Instant>,
     /// When the head has to be recorded.
-    note_due: Option<Instant>,
+    record_due: Option<Instant>,
     /// When it was last recorded.
-    noted: Option<Instant>,
-    /// The store's thread has something to do at once.
+    recorded_at: Option<Instant>,
+    /// Whether the store's thread has something to do at once.
     urgent: bool,
     /// Until when the store's thread sleeps, unless it is woken.
     sleeps_until: Option<Instant>,
-    /// A caller leads a group commit, and checks the queue again before it stops.
+    /// Whether a caller leads a group commit; it checks the queue again before it stops.
     leader_active: bool,
     closed: bool,
 }
 
-/// What the store's thread is woken for.
+/// What the store's thread has to do.
 enum Task {
     /// Rows or results are to be written.
     Write,
-    /// Record the head beside the log.
-    Note,
+    /// The head is to be recorded.
+    RecordHead,
 }
 
 /// The outcome of an attempt to commit.
@@ -114,6 +114,15 @@ enum Attempt {
     Failed,
     /// Another writer is active, or something that takes longer has to be done.
     NotNow,
+}
+
+/// What to do if a program that ignores our lock is writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum IfBusy {
+    /// Leave the group to the store's thread, which may wait.
+    Return,
+    /// Fail the rows.
+    Fail,
 }
 
 impl Writer {
@@ -137,8 +146,7 @@ impl Writer {
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 
-    /// A row that is drafted already: its digest is computed here, outside the
-    /// transaction.
+    /// A row that is drafted already. Computes its digest here, outside the transaction.
     pub(super) fn job(
         &self,
         draft: Draft,
@@ -229,14 +237,14 @@ impl Shared {
         self.wake_now(&mut queue);
     }
 
-    /// Wakes the store's thread where it sleeps: awake, it looks at the queue by itself.
+    /// Wakes the store's thread if it sleeps; otherwise it checks the queue by itself.
     fn wake_now(&self, queue: &mut Queue) {
         if queue.sleeps_until.take().is_some() {
             self.work.notify_one();
         }
     }
 
-    /// Wakes it where it would sleep for longer than until `due`.
+    /// Wakes it if it would sleep beyond `due`.
     fn wake_by(&self, queue: &mut Queue, due: Instant) {
         if queue.sleeps_until.is_some_and(|until| until > due) {
             self.wake_now(queue);
@@ -255,7 +263,7 @@ impl Shared {
         }
         let Ok(Some(held)) = ledger.lock().try_take() else { return Attempt::NotNow };
         ledger.set_busy_timeout(Duration::ZERO);
-        let (attempt, notifications) = self.commit_group(&mut ledger, false);
+        let (attempt, notifications) = self.commit_group(&mut ledger, IfBusy::Return);
         drop(held);
         let behind = ledger.wants_indexing();
         drop(ledger);
@@ -268,15 +276,11 @@ impl Shared {
 
     /// Commits one group from the queue. The callers are to be notified after the locks are
     /// released. The write lock must be held.
-    fn commit_group(
-        &self,
-        ledger: &mut Ledger,
-        with_stall_timeout: bool,
-    ) -> (Attempt, Notifications) {
+    fn commit_group(&self, ledger: &mut Ledger, if_busy: IfBusy) -> (Attempt, Notifications) {
         let mut notifications = Notifications::default();
         let mut transaction = match ledger.begin() {
             Ok(transaction) => transaction,
-            Err(NotBegun::Busy(_)) if !with_stall_timeout => {
+            Err(NotBegun::Busy(_)) if if_busy == IfBusy::Return => {
                 return (Attempt::NotNow, notifications);
             }
             Err(error) => {
@@ -289,11 +293,11 @@ impl Shared {
             .and_then(|()| transaction.commit());
         match written {
             Ok(()) => {
-                self.health.note(Ok(()));
+                self.health.set_last(Ok(()));
                 (Attempt::Done, notifications)
             }
             Err(error) => {
-                self.health.note(Err(error.clone()));
+                self.health.set_last(Err(error.clone()));
                 notifications.error = Some(error);
                 self.put_back(results);
                 (Attempt::Failed, notifications)
@@ -310,9 +314,9 @@ impl Shared {
         if queue.results.is_empty() {
             queue.results_due = None;
         }
-        if queue.note_due.is_none() {
-            let due = Instant::now() + NOTE_WAIT;
-            queue.note_due = Some(due);
+        if queue.record_due.is_none() {
+            let due = Instant::now() + RECORD_WAIT;
+            queue.record_due = Some(due);
             self.wake_by(&mut queue, due);
         }
         (rows, results)
@@ -330,7 +334,7 @@ impl Shared {
 
     /// Notifies all waiting callers of `error`; results stay queued.
     fn fail_rows(&self, error: &StoreError) {
-        self.health.note(Err(error.clone()));
+        self.health.set_last(Err(error.clone()));
         let rows: Vec<Job> = {
             let mut queue = self.queue();
             if queue.results_due.is_some() {
@@ -349,7 +353,7 @@ impl Shared {
         while let Some(task) = self.wait_for_work() {
             match task {
                 Task::Write => self.serve(),
-                Task::Note => self.note_newest(),
+                Task::RecordHead => self.verify_and_record(),
             }
         }
         self.serve();
@@ -370,15 +374,15 @@ impl Shared {
             let until = |due: Option<Instant>| {
                 due.map_or(FOREVER, |due| due.saturating_duration_since(now))
             };
-            let (results, note) = (until(queue.results_due), until(queue.note_due));
+            let (results, record) = (until(queue.results_due), until(queue.record_due));
             if std::mem::take(&mut queue.urgent) || results.is_zero() {
                 return Some(Task::Write);
             }
-            if note.is_zero() {
-                queue.note_due = None;
-                return Some(Task::Note);
+            if record.is_zero() {
+                queue.record_due = None;
+                return Some(Task::RecordHead);
             }
-            let nap = results.min(note);
+            let nap = results.min(record);
             queue.sleeps_until = Some(now + nap);
             let woken = self.work.wait_timeout(queue, nap);
             queue = woken.unwrap_or_else(PoisonError::into_inner).0;
@@ -406,7 +410,7 @@ impl Shared {
             if !self.has_work() {
                 break;
             }
-            let (attempt, notifications) = self.commit_group(&mut ledger, true);
+            let (attempt, notifications) = self.commit_group(&mut ledger, IfBusy::Fail);
             notifications.notify();
             if attempt == Attempt::Failed {
                 return;
@@ -416,7 +420,7 @@ impl Shared {
             self.queue().urgent = true;
         }
         if self.queue().closed {
-            self.note_end(&mut ledger);
+            self.record_final_head(&mut ledger);
         }
         if ledger.wants_indexing() {
             self.index(ledger, held);

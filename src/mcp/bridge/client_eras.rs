@@ -1,9 +1,8 @@
-//! The eras that clients were seen to speak. Pure; the time is handed in.
+//! Which eras clients have been seen to speak. Pure; the time is a parameter.
 //!
-//! A client of both eras and one of the stateless era alone begin alike: with a
-//! request that a server of the older era refuses. The first goes on with
-//! `initialize`; the second, if it comes back at all, with the same again. That
-//! is how they are told apart.
+//! A client that supports both eras and one that supports only the stateless era start alike: with
+//! a request that a server of the older era refuses. The first falls back to `initialize`; the
+//! second, if it tries again, repeats its request. That is how they are distinguished.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -60,7 +59,7 @@ impl ClientEras {
     }
 
     /// Records that a stateless request succeeded.
-    pub fn understood(&mut self, client: &str, now: Instant) {
+    pub fn succeeded(&mut self, client: &str, now: Instant) {
         self.seen(client, now).stateless = true;
     }
 
@@ -70,7 +69,7 @@ impl ClientEras {
     }
 
     /// Whether the client was refused in the stateless era and has not fallen back in time.
-    pub fn has_no_other(&mut self, client: &str, now: Instant) -> bool {
+    pub fn cannot_fall_back(&mut self, client: &str, now: Instant) -> bool {
         let Some(seen) = self.known.get_mut(client).filter(|seen| !seen.is_over(now)) else {
             return false;
         };
@@ -131,13 +130,13 @@ mod tests {
     #[test]
     fn a_client_that_comes_back_without_a_handshake_has_no_other_era() {
         let (mut known, began) = (ClientEras::default(), Instant::now());
-        assert!(!known.has_no_other("a", began));
+        assert!(!known.cannot_fall_back("a", began));
         known.refused("a", began);
-        assert!(!known.has_no_other("a", began), "it may be about to fall back");
+        assert!(!known.cannot_fall_back("a", began), "it may be about to fall back");
         known.refused("a", began + FALLBACK_TIMEOUT / 2);
-        assert!(known.has_no_other("a", began + FALLBACK_TIMEOUT));
-        assert!(!known.has_no_other("b", began + FALLBACK_TIMEOUT), "another client");
-        assert!(!known.has_no_other("a", began + FALLBACK_TIMEOUT + RETENTION), "long ago");
+        assert!(known.cannot_fall_back("a", began + FALLBACK_TIMEOUT));
+        assert!(!known.cannot_fall_back("b", began + FALLBACK_TIMEOUT), "another client");
+        assert!(!known.cannot_fall_back("a", began + FALLBACK_TIMEOUT + RETENTION), "long ago");
     }
 
     #[test]
@@ -146,8 +145,8 @@ mod tests {
         known.refused("a", began);
         known.initialized("a", began);
         known.refused("a", began + FALLBACK_TIMEOUT);
-        assert!(!known.has_no_other("a", began + 3 * FALLBACK_TIMEOUT));
-        known.understood("a", began);
+        assert!(!known.cannot_fall_back("a", began + 3 * FALLBACK_TIMEOUT));
+        known.succeeded("a", began);
         assert!(known.speaks_stateless("a", began) && !known.speaks_stateless("b", began));
     }
 

@@ -1,11 +1,9 @@
-//! A client whose requests stand for themselves (2026-07-28), in front of a server
-//! that wants `initialize` first. Pure.
+//! A stateless client (2026-07-28) in front of a server that requires `initialize`. Pure.
 //!
-//! The gate makes the handshake, as a client that can do nothing besides, so that
-//! the server never asks for what could not be carried on. `server/discover` is
-//! answered from it; requests are sent as they were judged (unknown members of
-//! `_meta` are legal in every revision), and results get the members that the
-//! newer revision demands.
+//! The gate performs the handshake, as a client without capabilities, so that the server never
+//! requests what could not be bridged. `server/discover` is answered from it; requests are
+//! forwarded as they were judged (unknown members of `_meta` are legal in every revision), and
+//! results get the members that the newer revision requires.
 
 use bytes::Bytes;
 
@@ -36,31 +34,31 @@ pub enum Back {
     Nothing,
 }
 
-/// A request of the gate to find out a server's era.
+/// A request by which the gate finds out a server's era.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Question {
+pub enum Probe {
     /// `server/discover`: whether it speaks the newer era.
     Discover,
     /// `initialize`: whether it supports a handshake.
     Initialize,
 }
 
-/// What a response to a [`Question`] shows.
+/// What a response to a [`Probe`] shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
     /// The server supports the handshake: bridge to it.
     Handshake(Down),
     /// The server speaks the newer era, or neither: do not bridge.
     NoBridge,
-    /// Nothing: ask the next question.
+    /// Nothing: send the next probe.
     Nothing,
 }
 
 /// The notification that completes the handshake.
 pub const INITIALIZED: &str = "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}";
 
-impl Question {
-    /// All questions, in the order to ask them.
+impl Probe {
+    /// All probes, in the order to send them.
     pub const ALL: [Self; 2] = [Self::Discover, Self::Initialize];
 
     /// The JSON-RPC id, distinct from those of clients on the same connection.
@@ -72,11 +70,11 @@ impl Question {
         }
     }
 
-    /// The question that `message` responds to.
+    /// The probe that `message` responds to.
     #[must_use]
     pub fn answered_by(message: &[u8]) -> Option<Self> {
         let id = raw(message, &["id"])?;
-        Self::ALL.into_iter().find(|question| question.id().as_bytes() == id)
+        Self::ALL.into_iter().find(|probe| probe.id().as_bytes() == id)
     }
 
     /// The request.
@@ -113,7 +111,7 @@ impl Question {
     /// Evaluates a response. An error to [`Self::Discover`] shows nothing, as servers of either
     /// era may refuse it.
     #[must_use]
-    pub fn finds(self, answer: &[u8]) -> Finding {
+    pub fn evaluate(self, answer: &[u8]) -> Finding {
         match self {
             Self::Discover if is_discovered(answer) => Finding::NoBridge,
             Self::Discover => Finding::Nothing,
@@ -124,7 +122,7 @@ impl Question {
 
 /// Whether the response to `initialize` is a successful handshake, on any revision.
 #[must_use]
-pub fn shakes_hands(answer: &[u8]) -> bool {
+pub fn accepts_handshake(answer: &[u8]) -> bool {
     raw(answer, &["result"]).is_some()
 }
 
@@ -231,14 +229,14 @@ mod tests {
 
     #[test]
     fn the_handshake_claims_nothing_that_could_not_be_carried() {
-        for (question, method) in
-            [(Question::Discover, "server/discover"), (Question::Initialize, "initialize")]
+        for (probe, method) in
+            [(Probe::Discover, "server/discover"), (Probe::Initialize, "initialize")]
         {
-            let asked = parsed(&question.message());
-            assert_eq!((&asked["method"], &asked["jsonrpc"]), (&json!(method), &json!("2.0")));
-            assert_eq!(Question::answered_by(&question.message()), Some(question));
+            let request = parsed(&probe.message());
+            assert_eq!((&request["method"], &request["jsonrpc"]), (&json!(method), &json!("2.0")));
+            assert_eq!(Probe::answered_by(&probe.message()), Some(probe));
         }
-        let initialize = parsed(&Question::Initialize.message());
+        let initialize = parsed(&Probe::Initialize.message());
         assert_eq!(initialize["params"]["capabilities"], json!({}));
         assert!(parsed(super::INITIALIZED.as_bytes())["id"].is_null());
     }
@@ -254,7 +252,7 @@ mod tests {
                 "ttlMs": 0, "cacheScope": "private", "instructions": "Be kind.",
                 "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "s", "version": "2"}}}})
         );
-        assert_eq!(Question::Discover.finds(&answer), Finding::NoBridge);
+        assert_eq!(Probe::Discover.evaluate(&answer), Finding::NoBridge);
         for other in [&br#"{"id":1,"result":{"protocolVersion":"2099-01-01"}}"#[..], b"{}", b"x"] {
             assert_eq!(Down::opened(other), None);
         }

@@ -1,15 +1,14 @@
-//! Whether a request goes to its server as it is or through a bridge: what the server
-//! and its clients have shown of the eras they speak, and what follows from it. Pure;
-//! the time is handed in.
+//! Decides whether a request goes to its server unchanged or through a bridge, by what the
+//! server and its clients have shown of the eras they speak. Pure; the time is a parameter.
 //!
 //! ```text
-//! request ──► begins ──┬─ NativeFirst ──► the server answers ──► answered ──┬─ accepted: done
-//!                      │                                                    └─ refused: bridge
-//!                      └─ BridgeFirst ──► bridge; where there is none to be had, native
+//! request ──► plan ──┬─ NativeFirst ──► response of the server ──► answered ──┬─ success: done
+//!                    │                                                        └─ refusal: bridge
+//!                    └─ BridgeFirst ──► bridge; if there is none, native
 //! ```
 //!
-//! One of these stands before each server, whether behind a URL or a command;
-//! [`crate::mcp::http`] has what sends requests as it says.
+//! There is one [`Eras`] per server, behind a URL or a command; [`crate::mcp::http`] sends the
+//! requests.
 
 use std::time::{Duration, Instant};
 
@@ -88,23 +87,23 @@ impl Eras {
         }
     }
 
-    /// Whether [`Eras::begins`] needs the client's name.
+    /// Whether [`Eras::plan`] needs the client's name.
     #[must_use]
-    pub fn asks_who(&self, opening: Opening) -> bool {
+    pub fn needs_client(&self, opening: Opening) -> bool {
         opening == Opening::Handshake || self.refused
     }
 
-    /// The plan for a request. `client` may be empty unless [`Eras::asks_who`].
-    pub fn begins(&mut self, opening: Opening, client: &str, now: Instant) -> Plan {
+    /// The plan for a request. `client` may be empty unless [`Eras::needs_client`].
+    pub fn plan(&mut self, opening: Opening, client: &str, now: Instant) -> Plan {
         match opening {
-            Opening::Handshake => self.begins_handshake(client, now),
-            Opening::Discovery | Opening::Stateless => self.begins_stateless(client, now),
+            Opening::Handshake => self.plan_handshake(client, now),
+            Opening::Discovery | Opening::Stateless => self.plan_stateless(client, now),
         }
     }
 
     /// A client known to speak the stateless era gets the server's refusal, which makes it
     /// switch.
-    fn begins_handshake(&mut self, client: &str, now: Instant) -> Plan {
+    fn plan_handshake(&mut self, client: &str, now: Instant) -> Plan {
         self.clients.initialized(client, now);
         let falls_back = self.clients.speaks_stateless(client, now);
         let is_known = |since: Instant| now.saturating_duration_since(since) < KNOWN;
@@ -115,10 +114,10 @@ impl Eras {
         }
     }
 
-    fn begins_stateless(&mut self, client: &str, now: Instant) -> Plan {
+    fn plan_stateless(&mut self, client: &str, now: Instant) -> Plan {
         let always = self.bridging == Bridging::Always;
         let bridged = match self.refused {
-            true => always || self.clients.has_no_other(client, now),
+            true => always || self.clients.cannot_fall_back(client, now),
             false => always && self.choice == Choice::BeforeGate,
         };
         if bridged { Plan::BridgeFirst } else { Plan::NativeFirst }
@@ -135,7 +134,7 @@ impl Eras {
     ) -> bool {
         let Some(refusal) = refusal else {
             if let (Opening::Discovery, Sender::Client(client)) = (opening, sender) {
-                self.clients.understood(client, now);
+                self.clients.succeeded(client, now);
             }
             return false;
         };
@@ -186,16 +185,16 @@ mod tests {
     #[test]
     fn a_client_that_may_fall_back_is_given_the_time_to() {
         let (mut eras, now) = (Eras::new(Bridging::Auto, BehindGate), Instant::now());
-        assert!(!eras.asks_who(Stateless), "nobody was refused");
-        assert_eq!(eras.begins(Discovery, "c", now), NativeFirst);
+        assert!(!eras.needs_client(Stateless), "nobody was refused");
+        assert_eq!(eras.plan(Discovery, "c", now), NativeFirst);
         assert!(!answered(&mut eras, Discovery, Some(OF_THE_ERA), now), "it may fall back");
-        assert!(eras.asks_who(Stateless));
-        assert_eq!(eras.begins(Stateless, "c", now), NativeFirst);
-        assert_eq!(eras.begins(Stateless, "c", now + FALLBACK_TIMEOUT), BridgeFirst);
-        assert_eq!(eras.begins(Stateless, "another", now + FALLBACK_TIMEOUT), NativeFirst);
-        assert_eq!(eras.begins(Handshake, "c", now + FALLBACK_TIMEOUT), NativeFirst);
+        assert!(eras.needs_client(Stateless));
+        assert_eq!(eras.plan(Stateless, "c", now), NativeFirst);
+        assert_eq!(eras.plan(Stateless, "c", now + FALLBACK_TIMEOUT), BridgeFirst);
+        assert_eq!(eras.plan(Stateless, "another", now + FALLBACK_TIMEOUT), NativeFirst);
+        assert_eq!(eras.plan(Handshake, "c", now + FALLBACK_TIMEOUT), NativeFirst);
         assert_eq!(
-            eras.begins(Stateless, "c", now + 2 * FALLBACK_TIMEOUT),
+            eras.plan(Stateless, "c", now + 2 * FALLBACK_TIMEOUT),
             NativeFirst,
             "it fell back"
         );
@@ -204,11 +203,11 @@ mod tests {
     #[test]
     fn always_waits_for_no_client_and_is_settled_before_a_gate_decides() {
         let (mut behind, now) = (Eras::new(Bridging::Always, BehindGate), Instant::now());
-        assert_eq!(behind.begins(Stateless, "c", now), NativeFirst, "it costs no more round trip");
+        assert_eq!(behind.plan(Stateless, "c", now), NativeFirst, "it costs no more round trip");
         assert!(answered(&mut behind, Stateless, Some(OF_THE_ERA), now), "and is sent once more");
-        assert_eq!(behind.begins(Stateless, "c", now), BridgeFirst);
+        assert_eq!(behind.plan(Stateless, "c", now), BridgeFirst);
         let mut before = Eras::new(Bridging::Always, BeforeGate);
-        assert_eq!(before.begins(Stateless, "c", now), BridgeFirst);
+        assert_eq!(before.plan(Stateless, "c", now), BridgeFirst);
         assert!(!answered(&mut before, Stateless, Some(OF_THE_ERA), now), "it was decided");
     }
 
@@ -219,7 +218,7 @@ mod tests {
             assert!(!answered(&mut eras, opening, None, now));
         }
         assert!(!answered(&mut eras, Stateless, Some(WRONG_HEADER), now));
-        assert!(!eras.asks_who(Stateless), "that says nothing of the era");
+        assert!(!eras.needs_client(Stateless), "that says nothing of the era");
     }
 
     #[test]
@@ -227,19 +226,19 @@ mod tests {
         let (mut eras, now) = (Eras::new(Bridging::Auto, BehindGate), Instant::now());
         let asked = (Stateless, NativeFirst);
         assert!(!eras.answered(asked, Sender::Gate, Some(OF_THE_ERA), now));
-        assert!(eras.asks_who(Stateless), "it says something of the server");
-        assert_eq!(eras.begins(Stateless, "c", now + FALLBACK_TIMEOUT), NativeFirst);
+        assert!(eras.needs_client(Stateless), "it says something of the server");
+        assert_eq!(eras.plan(Stateless, "c", now + FALLBACK_TIMEOUT), NativeFirst);
     }
 
     #[test]
     fn a_refused_handshake_leads_to_a_bridge_and_is_remembered_for_a_while() {
         let (mut eras, now) = (Eras::new(Bridging::Auto, BehindGate), Instant::now());
-        assert_eq!(eras.begins(Handshake, "c", now), NativeFirst);
+        assert_eq!(eras.plan(Handshake, "c", now), NativeFirst);
         assert!(answered(&mut eras, Handshake, Some(OF_THE_ERA), now));
         assert!(eras.wants_no_handshake(now), "people are told");
         assert!(!eras.wants_no_handshake(now), "once");
-        assert_eq!(eras.begins(Handshake, "c", now), BridgeFirst);
-        assert_eq!(eras.begins(Handshake, "c", now + KNOWN), NativeFirst);
+        assert_eq!(eras.plan(Handshake, "c", now), BridgeFirst);
+        assert_eq!(eras.plan(Handshake, "c", now + KNOWN), NativeFirst);
     }
 
     #[test]
@@ -248,7 +247,7 @@ mod tests {
         for (bridging, plan) in [(Bridging::Auto, NativeOnly), (Bridging::Always, NativeFirst)] {
             let mut eras = Eras::new(bridging, BehindGate);
             assert!(!answered(&mut eras, Discovery, None, now));
-            assert_eq!(eras.begins(Handshake, "c", now), plan);
+            assert_eq!(eras.plan(Handshake, "c", now), plan);
             let begun = (Handshake, plan);
             let bridged = eras.answered(begun, Sender::Client("c"), Some(OF_THE_ERA), now);
             assert_eq!(bridged, bridging == Bridging::Always);

@@ -1,29 +1,27 @@
-//! Between the eras of the protocol: a client that speaks the one in front of a
-//! server that speaks only the other.
+//! Bridges between the eras of the protocol: for a client of one era in front of a server that
+//! speaks only the other.
 //!
 //! ```text
 //! client ──► relay (judges and records the client's own message) ──► bridge ──► server
 //! client ◄── relay (learns, completes the row) ◄─────────────────── bridge ◄── server
 //! ```
 //!
-//! The bridge stands behind the gate, so whatever reaches it was judged and
-//! recorded as the client wrote it. It is a translator over bytes: it puts members
-//! into `_meta` ([`up`]) or into results ([`down`]), and every byte that was judged
-//! (`params.name`, `params.arguments`, …) goes on as it was. What has no clear
-//! counterpart on the other side is answered as a method that is not there, and is
-//! not announced. Pure.
+//! The bridge is behind the gate, so whatever reaches it was judged and recorded as the client
+//! wrote it. It translates bytes: it inserts members into `_meta` ([`up`]) or into results
+//! ([`down`]), and every byte that was judged (`params.name`, `params.arguments`, …) is
+//! forwarded unchanged. A method without a clear equivalent on the other side is answered with
+//! the error "method not found", and its capability is not announced. Pure.
 //!
-//! [`crate::mcp::http`] has what carries it, twice: `link` to a server behind a URL,
-//! `pipe` to a command. Over HTTP each request has a stream of its own, whose end
-//! cancels it, and a session is a header; over pipes there is one stream for all, so
-//! that answers are told apart by their ids, and a session is the process. What does
-//! not depend on that is here: when there is a bridge ([`eras`]), how the gate itself
-//! asks a server for its era ([`down::Question`]), and what becomes of each message.
+//! [`crate::mcp::http`] has the two transports: `link` to a server behind a URL, `pipe` to a
+//! command. Over HTTP each request has a stream of its own, whose end cancels it, and a session
+//! is a header; over pipes there is one stream for all, so responses are matched by id, and a
+//! session is the process. What does not depend on that is here: when to bridge ([`eras`]), how
+//! the gate itself finds out a server's era ([`down::Probe`]), and the translation of each
+//! message.
 //!
-//! A server that speaks the client's era is never bridged: it is asked first, in
-//! the client's own words, and only where it refuses the era does a bridge stand
-//! in ([`eras`]). Nor is a client bridged that is known to speak the server's era
-//! ([`client_eras`]).
+//! A server that speaks the client's era is never bridged: the client's request is first sent
+//! unchanged, and a bridge is used only if the server refuses the era ([`eras`]). Nor is a
+//! client bridged that is known to speak the server's era ([`client_eras`]).
 
 pub mod client_eras;
 pub mod down;
@@ -34,7 +32,7 @@ pub mod up;
 use bytes::Bytes;
 
 use super::codes::METHOD_NOT_FOUND;
-use super::server_requests::MAX_ASKED;
+use super::server_requests::MAX_REQUESTS;
 use crate::json::{self, Json};
 
 pub use splice::raw;
@@ -106,19 +104,19 @@ pub const NOT_BRIDGED: &str = "the server asks this of a client of another era o
                                AgentGate does not bridge it";
 
 /// Methods of the requests to the client in a server's message, which the bridge refuses; at
-/// most [`MAX_ASKED`].
+/// most [`MAX_REQUESTS`].
 #[must_use]
 pub fn refused(message: &[u8]) -> Vec<String> {
     match method_and_id(message) {
         (Some(method), Some(_)) if method != "ping" => return vec![method],
-        (None, Some(_)) if up::asks(message) => {}
+        (None, Some(_)) if up::needs_input(message) => {}
         _ => return Vec::new(),
     }
     let asked =
         raw(message, &["result", "inputRequests"]).and_then(|asked| json::parse(asked).ok());
     let Some(Json::Object(asked)) = asked else { return Vec::new() };
     let methods = asked.iter().filter_map(|(_, asked)| asked.as_object()?.get("method")?.as_str());
-    methods.take(MAX_ASKED).map(str::to_owned).collect()
+    methods.take(MAX_REQUESTS).map(str::to_owned).collect()
 }
 
 /// Method and id of a message, if readable.

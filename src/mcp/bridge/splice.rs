@@ -1,4 +1,4 @@
-//! Members put into JSON objects without a change to any other byte. Pure.
+//! Inserts members into JSON objects without changing any other byte. Pure.
 
 use std::ops::Range;
 

@@ -1,10 +1,9 @@
-//! A client that begins with `initialize`, in front of a server that knows only
-//! requests which stand for themselves (2026-07-28). Pure.
+//! A client that starts with `initialize`, in front of a server that supports only stateless
+//! requests (2026-07-28). Pure.
 //!
-//! The handshake is answered from `server/discover`; each request gets the
-//! members of `_meta` that the server wants, and is otherwise sent as it was
-//! judged. The client is announced as one that can do nothing besides, so that
-//! the server never asks for what could not be carried back.
+//! The handshake is answered from `server/discover`; each request gets the members of `_meta` that
+//! the server requires, and is otherwise forwarded as it was judged. The client is introduced as
+//! one without capabilities, so that the server never requests what could not be bridged.
 
 use bytes::Bytes;
 
@@ -124,7 +123,7 @@ impl Up {
     /// client for input. `method` is that of the request it responds to.
     #[must_use]
     pub fn back(method: &str, message: &Bytes) -> Bytes {
-        let Some(id) = raw(message, &["id"]).filter(|_| asks(message)) else {
+        let Some(id) = raw(message, &["id"]).filter(|_| needs_input(message)) else {
             return message.clone();
         };
         let words = "The server asks the user or the model for something before it goes on \
@@ -157,7 +156,7 @@ impl Up {
 }
 
 /// Whether a server's response asks for input first.
-pub(super) fn asks(message: &[u8]) -> bool {
+pub(super) fn needs_input(message: &[u8]) -> bool {
     let kind = raw(message, &["result", "resultType"]).and_then(answer::string);
     kind.as_deref() == Some("input_required")
 }

@@ -2,21 +2,21 @@ use super::*;
 use proptest::prelude::*;
 
 fn refused(line: &str) -> Unreadable {
-    match read(line.as_bytes(), false, Framing::Lines) {
+    match read(line.as_bytes(), Batches::Refused, Framing::Lines) {
         Ok(frame) => panic!("passed: {line}: {frame:?}"),
         Err(unreadable) => unreadable,
     }
 }
 
 fn call(line: &str) -> Call {
-    match read(line.as_bytes(), false, Framing::Lines) {
+    match read(line.as_bytes(), Batches::Refused, Framing::Lines) {
         Ok(Frame::Single(Message { content: Content::Call(call), .. })) => call,
         other => panic!("no call: {line}: {other:?}"),
     }
 }
 
 fn passes(line: &str) {
-    let frame = read(line.as_bytes(), false, Framing::Lines);
+    let frame = read(line.as_bytes(), Batches::Refused, Framing::Lines);
     assert!(matches!(frame, Ok(Frame::Single(_) | Frame::Blank)), "{line}: {frame:?}");
 }
 
@@ -130,8 +130,12 @@ fn an_id_in_doubt_is_answered_with_null() {
     let response = refused(r#"{"id":1,"result":"\ud800"}"#);
     assert_eq!((response.ids, response.answered), (vec![None], Some(b"1".to_vec())));
     assert!(
-        read(b"{\"id\":1,\"method\":\"ping\",\"params\":{\"a\":\"\xff\"}}", false, Framing::Lines)
-            .is_err()
+        read(
+            b"{\"id\":1,\"method\":\"ping\",\"params\":{\"a\":\"\xff\"}}",
+            Batches::Refused,
+            Framing::Lines
+        )
+        .is_err()
     );
 }
 
@@ -149,7 +153,7 @@ fn depth_bombs_are_refused_wherever_they_hide() {
         ] {
             assert_eq!(refused(&line).ids, [Some(b"7".to_vec())]);
         }
-        assert!(read(bomb.as_bytes(), true, Framing::Lines).is_err());
+        assert!(read(bomb.as_bytes(), Batches::Allowed, Framing::Lines).is_err());
     }
 }
 
@@ -157,14 +161,14 @@ fn depth_bombs_are_refused_wherever_they_hide() {
 fn a_batch_is_read_where_the_revision_has_them_and_answered_where_not() {
     let batch = r#"[{"id":1,"method":"ping"},{"id":"2","method":"tools/call","params":{"name":"x"}},{"method":"notifications/x"},{"id":3,"result":{}}]"#;
     assert!(
-        matches!(read(batch.as_bytes(), true, Framing::Lines), Ok(Frame::Batch(messages)) if messages.len() == 4)
+        matches!(read(batch.as_bytes(), Batches::Allowed, Framing::Lines), Ok(Frame::Batch(messages)) if messages.len() == 4)
     );
     assert_eq!(refused(batch).ids, [Some(b"1".to_vec()), Some(b"\"2\"".to_vec())]);
     let odd = r#"[{"id":1,"method":"ping"},{"id":2,"method":"ping","Method":"x"}]"#;
-    let refusal = read(odd.as_bytes(), true, Framing::Lines).unwrap_err();
+    let refusal = read(odd.as_bytes(), Batches::Allowed, Framing::Lines).unwrap_err();
     assert_eq!(refusal.ids, [Some(b"1".to_vec()), Some(b"2".to_vec())]);
     for nonsense in ["[]", "[1]", "[[]]", "[{}", r#"[{"method":"x"}] []"#] {
-        assert!(read(nonsense.as_bytes(), true, Framing::Lines).is_err(), "{nonsense}");
+        assert!(read(nonsense.as_bytes(), Batches::Allowed, Framing::Lines).is_err(), "{nonsense}");
     }
 }
 
@@ -184,7 +188,7 @@ fn json_itself_is_judged_as_the_public_suite_says() {
         let mut line = br#"{"id":1,"method":"ping","params":{"a":"#.to_vec();
         line.extend_from_slice(&text);
         line.extend_from_slice(b"}}");
-        let passed = read(&line, false, Framing::Lines).is_ok();
+        let passed = read(&line, Batches::Refused, Framing::Lines).is_ok();
         match expected {
             // The suite accepts duplicate keys; the gate exists to refuse them.
             "accept" => assert!(
@@ -277,7 +281,7 @@ proptest! {
         } else {
             format!("{},{inner}}}", &outer[..outer.len() - 1])
         };
-        let Ok(Frame::Single(message)) = read(outer.as_bytes(), false, Framing::Lines) else { return Ok(()) };
+        let Ok(Frame::Single(message)) = read(outer.as_bytes(), Batches::Refused, Framing::Lines) else { return Ok(()) };
         for reader in READERS {
             for last_wins in [true, false] {
                 let method = pick(&envelope, "method", reader, last_wins).and_then(|m| m.as_str());
@@ -305,21 +309,21 @@ proptest! {
         let id = format!("\"id\": {id}{}", " ".repeat(pad));
         let (one, two) = if first { (&id, &other) } else { (&other, &id) };
         let line = format!("{{{one},\"method\":\"x\",{two}}}");
-        if let Ok(Frame::Single(message)) = read(line.as_bytes(), false, Framing::Lines) {
+        if let Ok(Frame::Single(message)) = read(line.as_bytes(), Batches::Refused, Framing::Lines) {
             prop_assert_eq!(outline(line.as_bytes()).id, message.id.map(<[u8]>::to_vec));
         }
     }
 
     #[test]
     fn nothing_makes_it_panic_and_every_refusal_names_somebody(line in proptest::collection::vec(any::<u8>(), 0..200)) {
-        if let Err(refusal) = read(&line, true, Framing::Lines) {
+        if let Err(refusal) = read(&line, Batches::Allowed, Framing::Lines) {
             prop_assert!(!refusal.ids.is_empty());
         }
     }
 
     #[test]
     fn near_json_does_not_either(line in "[\\[{]?([\\[{}\\]:,\"\\\\ ]|\"id\"|\"method\"|\"params\"|\"tools/call\"|1|null|:|\\{\"name\":\"x\"\\}){0,30}") {
-        let _ = read(line.as_bytes(), true, Framing::Lines);
-        let _ = read(line.as_bytes(), false, Framing::Lines);
+        let _ = read(line.as_bytes(), Batches::Allowed, Framing::Lines);
+        let _ = read(line.as_bytes(), Batches::Refused, Framing::Lines);
     }
 }

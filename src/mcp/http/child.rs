@@ -1,4 +1,4 @@
-//! One child, and the clients that wait for what it says.
+//! One child, and the clients that wait for its messages.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -14,11 +14,11 @@ use tokio::time::{sleep, timeout};
 
 use super::byte_channel::{self, Receiver, Sender};
 use super::child_messages::{
-    self, BATCH, answered_id, asks_in_batch, belongs_to_a_call, event, event_stream, is_answer,
-    names_a_request, status_of,
+    self, BATCH, answered_id, belongs_to_a_call, event, event_stream, has_request_in_batch,
+    is_answer, names_a_request, status_of,
 };
 use super::header_check::has_method;
-use super::ids::{self, Place, Places};
+use super::ids::{self, IdField, IdFields};
 use super::pipe::Ready;
 use super::{problem, refusal};
 use crate::mcp::answer::messages;
@@ -27,13 +27,13 @@ use crate::mcp::frames;
 use crate::mcp::pending::Key;
 use crate::mcp::queue::Queue;
 use crate::mcp::relay::Relay;
-use crate::mcp::reply::{self, Told};
+use crate::mcp::reply::{self, ToClient};
 use crate::mcp::scan::outline;
 use crate::net::Body;
 
 /// Maximum number of messages, and bytes of them, kept until the client opens its stream.
-const MAX_UNHEARD: usize = 64;
-const UNHEARD_BYTES: usize = 1 << 20;
+const MAX_UNDELIVERED: usize = 64;
+const UNDELIVERED_BYTES: usize = 1 << 20;
 
 /// How long a client may leave its stream unread before it is dropped: others may wait for the
 /// same child.
@@ -61,17 +61,18 @@ pub(super) struct Session {
 }
 
 struct State {
+    /// Time of the last message in either direction.
     used: Instant,
-    /// Time of the last message from a client.
-    asked: Instant,
+    /// Time of the last message written for a client.
+    written: Instant,
     /// Open POST requests, oldest first.
     posts: Vec<Post>,
     /// The last id assigned by the gate.
     last: u64,
     /// The stream for messages that the server sends on its own.
-    listener: Option<Sender<Told>>,
+    listener: Option<Sender<ToClient>>,
     /// Such messages kept until there is a stream; the oldest is dropped first.
-    unheard: VecDeque<Bytes>,
+    undelivered: VecDeque<Bytes>,
     ended: bool,
 }
 
@@ -90,7 +91,7 @@ struct Post {
     /// Whether it is a subscription (`subscriptions/listen`, 2026-07-28) rather than a request
     /// with a response.
     listens: bool,
-    sender: Sender<Told>,
+    sender: Sender<ToClient>,
 }
 
 impl Session {
@@ -112,11 +113,11 @@ impl Session {
             input: lines,
             state: Mutex::new(State {
                 used: Instant::now(),
-                asked: Instant::now(),
+                written: Instant::now(),
                 posts: Vec::new(),
                 last: 0,
                 listener: None,
-                unheard: VecDeque::new(),
+                undelivered: VecDeque::new(),
                 ended: false,
             }),
         })
@@ -136,7 +137,7 @@ impl Session {
         }
         let outline = outline(&message);
         let id = match message.trim_ascii().starts_with(BATCH) {
-            true => asks_in_batch(&message).then(|| BATCH.to_vec()),
+            true => has_request_in_batch(&message).then(|| BATCH.to_vec()),
             false => outline.id.filter(|_| outline.has_method),
         };
         let Some(id) = id else {
@@ -170,7 +171,7 @@ impl Session {
         self: &Arc<Self>,
         id: Vec<u8>,
         message: Bytes,
-    ) -> Result<(Bytes, Waiting, Receiver<Told>), &'static str> {
+    ) -> Result<(Bytes, PendingPost, Receiver<ToClient>), &'static str> {
         let mut state = self.state();
         if state.ended || state.posts.len() >= MAX_POSTS {
             return Err("the server takes no more requests now");
@@ -181,11 +182,11 @@ impl Session {
         }
         state.last += 1;
         let (number, (sender, receiver)) = (state.last, byte_channel::channel());
-        let places = Places::of(&message);
-        if self.shared && places.get(&message, Place::Id).is_none() {
+        let fields = IdFields::of(&message);
+        if self.shared && fields.get(&message, IdField::Id).is_none() {
             return Err("a shared server takes no batches");
         }
-        let token = places.get(&message, Place::Progress).map(<[u8]>::to_vec);
+        let token = fields.get(&message, IdField::ProgressToken).map(<[u8]>::to_vec);
         let elements = if is_own { Vec::new() } else { ids::of_elements(&message) };
         let elements = elements.iter().map(|id| Key::new(id)).collect();
         let listens = has_method(&message, "subscriptions/listen");
@@ -200,28 +201,28 @@ impl Session {
         let post = Post { number, id, token, elements, own, listens, sender };
         let message = match post.own {
             None => message,
-            Some(_) => places.replaced(&message, |place| match place {
-                Place::Id => Some(post.id.as_bytes()),
-                Place::Progress => post.token.as_deref(),
-                Place::Subscription | Place::Requested => None,
+            Some(_) => fields.replaced(&message, |field| match field {
+                IdField::Id => Some(post.id.as_bytes()),
+                IdField::ProgressToken => post.token.as_deref(),
+                IdField::SubscriptionId | IdField::RequestId => None,
             }),
         };
         state.posts.push(post);
-        let waiting = Waiting { session: Arc::clone(self), number, over: false };
+        let waiting = PendingPost { session: Arc::clone(self), number, over: false };
         Ok((message, waiting, receiver))
     }
 
     /// Delivers each message from the relay to the client that waits for it.
-    pub(super) async fn distribute(self: Arc<Self>, told: Queue<Told>) -> io::Result<()> {
-        while let Some(Told { bytes, mark }) = told.next().await {
+    pub(super) async fn distribute(self: Arc<Self>, queue: Queue<ToClient>) -> io::Result<()> {
+        while let Some(ToClient { bytes, mark }) = queue.next().await {
             let lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
             for line in lines.filter(|line| !line.is_empty()) {
                 for message in self.parts(line) {
                     let bytes = bytes.slice_ref(message);
-                    self.hand_on(Told { bytes, mark: mark.clone() }).await;
+                    self.deliver(ToClient { bytes, mark: mark.clone() }).await;
                 }
             }
-            told.done(bytes.len());
+            queue.done(bytes.len());
         }
         Ok(())
     }
@@ -240,7 +241,7 @@ impl Session {
         }
     }
 
-    async fn hand_on(&self, message: Told) {
+    async fn deliver(&self, message: ToClient) {
         let Some((sender, message)) = self.recipient(message) else { return };
         // A client that is gone needs nothing, and one that does not read must not block the
         // others.
@@ -254,20 +255,20 @@ impl Session {
 
     /// The recipient of a message: responses go to the sender of the request, messages that
     /// belong to a call accompany its response, all others go to the listening stream.
-    fn recipient(&self, told: Told) -> Option<(Sender<Told>, Told)> {
-        let Told { bytes: message, mark } = told;
+    fn recipient(&self, message: ToClient) -> Option<(Sender<ToClient>, ToClient)> {
+        let ToClient { bytes: message, mark } = message;
         let mut state = self.state();
         state.used = Instant::now();
-        let places = Places::of(&message);
-        let of = |place| places.get(&message, place);
+        let fields = IdFields::of(&message);
+        let of = |field| fields.get(&message, field);
         let post = match is_answer(&message) {
-            true => Some(state.asked(answered_id(&message, of(Place::Id))?)?),
-            false => match (of(Place::Subscription), of(Place::Progress)) {
-                (Some(request), _) => state.asked(request),
+            true => Some(state.post(answered_id(&message, of(IdField::Id))?)?),
+            false => match (of(IdField::SubscriptionId), of(IdField::ProgressToken)) {
+                (Some(request), _) => state.post(request),
                 (None, Some(token)) => {
                     state.posts.iter().find(|post| post.token.as_deref() == Some(token))
                 }
-                (None, None) if belongs_to_a_call(&message, of(Place::Id)) => {
+                (None, None) if belongs_to_a_call(&message, of(IdField::Id)) => {
                     state.at_work(self.shared)
                 }
                 (None, None) => None,
@@ -276,21 +277,21 @@ impl Session {
         if let Some(post) = post {
             let bytes = match &post.own {
                 None => message.clone(),
-                Some((id, token)) => places.replaced(&message, |place| match place {
-                    Place::Id if !is_answer(&message) => None,
-                    Place::Id | Place::Subscription | Place::Requested => Some(id),
-                    Place::Progress => token.as_deref(),
+                Some((id, token)) => fields.replaced(&message, |field| match field {
+                    IdField::Id if !is_answer(&message) => None,
+                    IdField::Id | IdField::SubscriptionId | IdField::RequestId => Some(id),
+                    IdField::ProgressToken => token.as_deref(),
                 }),
             };
-            return Some((post.sender.clone(), Told { bytes, mark }));
+            return Some((post.sender.clone(), ToClient { bytes, mark }));
         }
         let listener = state.listener.clone().filter(|listener| !listener.is_closed());
         if listener.is_none() && !self.shared {
-            state.unheard.push_back(message.clone());
-            while state.unheard.len() > MAX_UNHEARD
-                || state.unheard.iter().map(Bytes::len).sum::<usize>() > UNHEARD_BYTES
+            state.undelivered.push_back(message.clone());
+            while state.undelivered.len() > MAX_UNDELIVERED
+                || state.undelivered.iter().map(Bytes::len).sum::<usize>() > UNDELIVERED_BYTES
             {
-                state.unheard.pop_front();
+                state.undelivered.pop_front();
             }
         }
         Some((listener?, message.into()))
@@ -300,24 +301,24 @@ impl Session {
     /// one.
     pub(super) fn listen(&self) -> Response<Body> {
         let (sender, receiver) = byte_channel::channel();
-        let unheard = {
+        let undelivered = {
             let mut state = self.state();
             state.used = Instant::now();
             state.listener = Some(sender);
-            std::mem::take(&mut state.unheard)
+            std::mem::take(&mut state.undelivered)
         };
         let later = stream::unfold(receiver, |mut receiver| async {
             let message = receiver.recv().await?;
             Some((message.bytes, receiver))
         });
-        events(stream::iter(unheard).chain(later))
+        events(stream::iter(undelivered).chain(later))
     }
 
     async fn write(&self, message: &[u8]) -> bool {
         {
             let mut state = self.state();
-            state.asked = Instant::now();
-            state.used = state.asked;
+            state.written = Instant::now();
+            state.used = state.written;
         }
         self.input.push(frames::line(message)).await.is_ok()
     }
@@ -340,7 +341,7 @@ impl Session {
     pub(super) fn quiet(&self) -> Option<Duration> {
         let state = self.state();
         let at_work = !state.posts.is_empty() || self.ready.is_open();
-        (!at_work).then(|| state.asked.elapsed())
+        (!at_work).then(|| state.written.elapsed())
     }
 
     /// Waits until no client waits for a response.
@@ -366,18 +367,18 @@ impl Session {
 /// The response to a POST: a single message if no others precede it, else an event stream that
 /// ends with it.
 async fn answered(
-    mut receiver: Receiver<Told>,
-    waiting: Waiting,
+    mut receiver: Receiver<ToClient>,
+    waiting: PendingPost,
     (id, takes_streams): (&[u8], bool),
     status: impl Fn(&[u8]) -> StatusCode,
 ) -> Response<Body> {
     let first = loop {
-        let Some(told) = receiver.recv().await else {
+        let Some(message) = receiver.recv().await else {
             let words = "the server ended without an answer";
             return problem::error(StatusCode::BAD_GATEWAY, Some(id), UPSTREAM, words);
         };
-        if takes_streams || is_answer(&told.bytes) {
-            break told;
+        if takes_streams || is_answer(&message.bytes) {
+            break message;
         }
     };
     if is_answer(&first.bytes) {
@@ -406,7 +407,8 @@ fn events(messages: impl Stream<Item = Bytes> + Send + 'static) -> Response<Body
 }
 
 impl State {
-    fn asked(&self, id: &[u8]) -> Option<&Post> {
+    /// The request with this id, as sent to the child.
+    fn post(&self, id: &[u8]) -> Option<&Post> {
         let id = Key::new(id);
         self.posts.iter().find(|post| post.id == id || post.elements.contains(&id))
     }
@@ -421,19 +423,19 @@ impl State {
 }
 
 /// Guard of a pending request; removes it when dropped.
-struct Waiting {
+struct PendingPost {
     session: Arc<Session>,
     number: u64,
     over: bool,
 }
 
-impl Waiting {
+impl PendingPost {
     fn end(mut self) {
         self.over = true;
     }
 }
 
-impl Drop for Waiting {
+impl Drop for PendingPost {
     fn drop(&mut self) {
         let mut state = self.session.state();
         let at = state.posts.iter().position(|post| post.number == self.number);

@@ -35,7 +35,7 @@ pub(super) fn answered_id<'m>(message: &[u8], id: Option<&'m [u8]>) -> Option<&'
 }
 
 /// Whether a batch contains a request.
-pub(super) fn asks_in_batch(batch: &[u8]) -> bool {
+pub(super) fn has_request_in_batch(batch: &[u8]) -> bool {
     crate::mcp::answer::messages(batch).into_iter().any(|message| {
         let outline = outline(message);
         outline.has_method && outline.id.is_some()

@@ -1,5 +1,7 @@
-//! A server that speaks over pipes, shown over Streamable HTTP: a child for each
-//! session of the older era, one for each principal of the stateless one.
+//! A server that speaks over pipes, exposed over Streamable HTTP: one child per session of the
+//! handshake era, and one per principal of the stateless era.
+
+mod shares;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -11,6 +13,8 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use shares::Shares;
 
 use super::child::Session;
 use super::front::Incoming;
@@ -77,14 +81,14 @@ pub struct Children {
 /// Identifies a session: by its id, or the shared one of a principal; and by its bridge.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Key {
-    Session(Way, String),
-    Shared(Way, Arc<str>),
+    Session(Direction, String),
+    Shared(Direction, Arc<str>),
 }
 
 /// How a child is bridged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Way {
-    Straight,
+enum Direction {
+    Unbridged,
     Up,
     Down,
 }
@@ -120,7 +124,7 @@ impl Children {
             limits,
             begin: Arc::new(begin),
             permits: Arc::new(Semaphore::new(limits.children)),
-            shares: Arc::new(Shares { each: limits.each, taken: Mutex::default() }),
+            shares: Arc::new(Shares::new(limits.each)),
             bridge: None,
             open: Arc::default(),
             starting: tokio::sync::Mutex::default(),
@@ -158,10 +162,10 @@ impl Children {
 
     /// Ends idle sessions, until `children` is dropped.
     pub async fn reap(children: Weak<Self>) {
-        let mut looks = interval(IDLE_CHECK_INTERVAL);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut checks = interval(IDLE_CHECK_INTERVAL);
+        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            looks.tick().await;
+            checks.tick().await;
             let Some(children) = children.upgrade() else { return };
             for (_, key, session) in children.idle(children.limits.idle) {
                 children.end(&key, &session);
@@ -181,11 +185,11 @@ impl Children {
             (&Method::POST, Some(session)) => self.post(&session, incoming).await,
             (&Method::GET, Some(session)) => session.listen(),
             (&Method::DELETE, Some(session)) => {
-                self.end(&Key::Session(self.way(), id.unwrap_or_default()), &session);
+                self.end(&Key::Session(self.direction(), id.unwrap_or_default()), &session);
                 problem::empty(StatusCode::NO_CONTENT)
             }
             (&Method::POST, None) if stateless => {
-                let key = Key::Shared(self.way(), Arc::clone(&incoming.principal));
+                let key = Key::Shared(self.direction(), Arc::clone(&incoming.principal));
                 match self.begin(key, &incoming).await {
                     Ok(session) => self.post(&session, incoming).await,
                     Err(refused) => *refused,
@@ -222,7 +226,7 @@ impl Children {
         self: &Arc<Self>,
         incoming: &Incoming,
     ) -> Result<bool, Box<Response<Body>>> {
-        let key = Key::Shared(self.way(), Arc::clone(&incoming.principal));
+        let key = Key::Shared(self.direction(), Arc::clone(&incoming.principal));
         Ok(self.begin(key, incoming).await?.ready.is_made().await)
     }
 
@@ -255,7 +259,7 @@ impl Children {
 
     async fn initialize(self: &Arc<Self>, incoming: Incoming) -> Response<Body> {
         let id = uuid::Uuid::new_v4().to_string();
-        let key = Key::Session(self.way(), id.clone());
+        let key = Key::Session(self.direction(), id.clone());
         let session = match self.begin(key.clone(), &incoming).await {
             Ok(session) => session,
             Err(refused) => return *refused,
@@ -272,17 +276,17 @@ impl Children {
         response
     }
 
-    fn way(&self) -> Way {
+    fn direction(&self) -> Direction {
         match self.bridge {
-            None => Way::Straight,
-            Some(Bridge::Up) => Way::Up,
-            Some(Bridge::Down(_)) => Way::Down,
+            None => Direction::Unbridged,
+            Some(Bridge::Up) => Direction::Up,
+            Some(Bridge::Down(_)) => Direction::Down,
         }
     }
 
     fn find(&self, id: &str, principal: &Arc<str>) -> Option<Arc<Session>> {
         let open = self.open();
-        let session = open.get(&Key::Session(self.way(), id.to_owned()))?;
+        let session = open.get(&Key::Session(self.direction(), id.to_owned()))?;
         (session.principal == *principal).then(|| Arc::clone(session))
     }
 
@@ -324,7 +328,11 @@ impl Children {
         }
         let mut is_made = false;
         for _ in 0..MAX_WAITS {
-            is_made = is_made || self.evict_idle(principal, share.available_permits() == 0);
+            let from = match share.available_permits() {
+                0 => EvictFrom::Principal,
+                _ => EvictFrom::All,
+            };
+            is_made = is_made || self.evict_idle(principal, from);
             let (own, any) = (Arc::clone(&share), Arc::clone(&self.permits));
             let both = async { tokio::try_join!(own.acquire_owned(), any.acquire_owned()) };
             if let Ok(permits) = timeout(WAIT_TIMEOUT, both).await {
@@ -335,25 +343,26 @@ impl Children {
     }
 
     /// Ends a session to make room for another, since many clients never end theirs: one that
-    /// has been idle for a while, preferably of the same principal, the longest idle first; if
-    /// `only_own`, only of the same principal. Failing that, one of the principal with the
-    /// most. `false` if there is none.
-    fn evict_idle(&self, principal: &Arc<str>, only_own: bool) -> bool {
+    /// has been idle for a while, preferably of the same principal, the longest idle first. Failing
+    /// that, if other principals' may be ended, one of the principal with the most. `false` if
+    /// there is none.
+    fn evict_idle(&self, principal: &Arc<str>, from: EvictFrom) -> bool {
+        let only_own = from == EvictFrom::Principal;
         let mut idle = self.idle(self.limits.idle / IDLE_DIVISOR);
         idle.retain(|(.., session)| !only_own || session.principal == *principal);
         let rank = |(idle, _, session): &(Duration, _, Arc<Session>)| {
             (session.principal == *principal, *idle)
         };
         let longest_idle = idle.into_iter().max_by_key(rank);
-        let of_most = || self.of_most(principal).filter(|_| !only_own);
-        let Some((_, key, session)) = longest_idle.or_else(of_most) else { return false };
+        let of_busiest = || self.of_principal_with_most(principal).filter(|_| !only_own);
+        let Some((_, key, session)) = longest_idle.or_else(of_busiest) else { return false };
         self.end(&key, &session);
         true
     }
 
     /// The session to end although it may be in use: of the principal with most sessions (at
     /// least two more than the newcomer), without a request in flight, and the longest quiet.
-    fn of_most(&self, newcomer: &Arc<str>) -> Option<(Duration, Key, Arc<Session>)> {
+    fn of_principal_with_most(&self, newcomer: &Arc<str>) -> Option<(Duration, Key, Arc<Session>)> {
         let enough = self.shares.taken(newcomer) + 2;
         let open = self.open();
         let quiet = open.iter().filter_map(|(key, session)| {
@@ -365,13 +374,13 @@ impl Children {
         most.map(|(_, quiet, key, session)| (quiet, key, session))
     }
 
-    /// Sessions idle for at least `for_so_long`, with their idle times.
-    fn idle(&self, for_so_long: Duration) -> Vec<(Duration, Key, Arc<Session>)> {
+    /// Sessions idle for at least `at_least`, with their idle times.
+    fn idle(&self, at_least: Duration) -> Vec<(Duration, Key, Arc<Session>)> {
         let open = self.open();
         let idle = open
             .iter()
             .filter_map(|(key, session)| Some((session.idle()?, key.clone(), Arc::clone(session))));
-        idle.filter(|(idle, ..)| *idle >= for_so_long).collect()
+        idle.filter(|(idle, ..)| *idle >= at_least).collect()
     }
 
     async fn unavailable(&self, incoming: &Incoming, what: &str) -> Box<Response<Body>> {
@@ -386,7 +395,7 @@ impl Children {
         principal: Arc<str>,
         permits: Permits,
     ) -> std::io::Result<Arc<Session>> {
-        let told = StopRequests::of(self.stop.subscribe());
+        let stop = StopRequests::of(self.stop.subscribe());
         let (program, rest) = self.command.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
         let (child, streams) = os::Child::spawn_without(&self.secrets.names(), program, rest)?;
         let (streams, ready) = match &self.bridge {
@@ -403,11 +412,11 @@ impl Children {
         while running.try_join_next().is_some() {}
         running.spawn(async move {
             let client = session::Client {
-                says: Box::new(from_session),
-                told: Arc::clone(&of_child).distribute(relay.told()),
+                input: Box::new(from_session),
+                writer: Arc::clone(&of_child).distribute(relay.client_queue()),
                 gone: Arc::clone(&of_child).unawaited(),
             };
-            if let Err(error) = session::run(&relay, client, server, told).await {
+            if let Err(error) = session::run(&relay, client, server, stop).await {
                 tracing::warn!(%error, "a session broke");
             }
             of_child.ended();
@@ -443,35 +452,17 @@ impl Children {
     }
 }
 
+/// Whose sessions may be ended for a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum EvictFrom {
+    /// Those of the newcomer's principal, whose share is exhausted.
+    Principal,
+    /// Any.
+    All,
+}
+
 /// Permits for a child: of the principal's share, and of the total.
 type Permits = (OwnedSemaphorePermit, OwnedSemaphorePermit);
-
-/// Semaphores of the principals that have children.
-#[derive(Debug)]
-struct Shares {
-    each: usize,
-    taken: Mutex<HashMap<Arc<str>, Weak<Semaphore>>>,
-}
-
-impl Shares {
-    fn of(&self, principal: &Arc<str>) -> Arc<Semaphore> {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(share) = taken.get(principal).and_then(Weak::upgrade) {
-            return share;
-        }
-        taken.retain(|_, share| share.strong_count() > 0);
-        let share = Arc::new(Semaphore::new(self.each));
-        taken.insert(Arc::clone(principal), Arc::downgrade(&share));
-        share
-    }
-
-    /// Number of children of the principal.
-    fn taken(&self, principal: &Arc<str>) -> usize {
-        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let share = taken.get(principal).and_then(Weak::upgrade);
-        share.map_or(0, |share| self.each - share.available_permits())
-    }
-}
 
 /// Guard of a session whose id its client has not been told; ends it when dropped.
 struct Unknown<'c> {

@@ -1,5 +1,5 @@
-//! The events of a body, one after the other. What has come of a large one, and what is
-//! handed out of it, is counted: while memory is short, the server is not read.
+//! Reads the events of a body. Large ones are counted in the memory budget, incomplete or handed
+//! out: while memory is short, nothing is read from the server.
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;

@@ -1,4 +1,4 @@
-//! What comes in over HTTP, checked before a message of it is looked at.
+//! Checks what comes in over HTTP before its message is parsed.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! Checks that a request's headers agree with its body (2026-07-28, "Streamable HTTP",
-//! standard request headers): who routes by the headers and who acts by the body must see
-//! the same request. Pure.
+//! Checks that a request's headers agree with its body (2026-07-28, "Streamable HTTP", standard
+//! request headers): what routes by the headers and what acts by the body must see the same
+//! request. Pure.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::{METHOD, NAME, REVISION};
 use crate::json::{self, Json, Object};
 use crate::mcp::envelope::{self, Content, Frame, Framing};
-use crate::mcp::era;
+use crate::mcp::era::{self, Batches};
 use crate::mcp::params::ParamHeader;
 use crate::mcp::scan::may_hold;
 
@@ -57,7 +57,7 @@ pub fn check(
     if !stateless && !named {
         return Ok(());
     }
-    let message = match envelope::read(body, true, Framing::Bodies) {
+    let message = match envelope::read(body, Batches::Allowed, Framing::Bodies) {
         Ok(Frame::Single(message)) => message,
         Ok(Frame::Batch(_)) => {
             let what = "the headers speak of one message, and the body has several";
@@ -109,7 +109,7 @@ pub fn headers_of_arguments(
     body: &[u8],
     declared: impl FnOnce(&str) -> Arc<[ParamHeader]>,
 ) -> Vec<(HeaderName, HeaderValue)> {
-    let Ok(Frame::Single(message)) = envelope::read(body, false, Framing::Bodies) else {
+    let Ok(Frame::Single(message)) = envelope::read(body, Batches::Refused, Framing::Bodies) else {
         return Vec::new();
     };
     let Content::Call(call) = &message.content else { return Vec::new() };

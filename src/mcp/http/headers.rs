@@ -1,4 +1,4 @@
-//! Headers on their way through: which go on to the server, and which come back.
+//! Which headers are forwarded to the server, and which come back.
 
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, TRAILER};
 use http::{HeaderMap, HeaderName};

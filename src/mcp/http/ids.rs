@@ -1,6 +1,6 @@
-//! Ids of several clients on one child. Each client numbers from 0, so a request
-//! gets an id of the gate's own before it is judged, and what comes back gets
-//! the client's. Nothing else of a message is touched. Pure.
+//! Ids of several clients on one child. Each client numbers its requests from 0, so a request gets
+//! an id assigned by the gate before it is judged, and its response gets the client's back. Nothing
+//! else of a message changes. Pure.
 
 use std::ops::Range;
 
@@ -12,30 +12,30 @@ use crate::mcp::era;
 /// The member of `_meta` with the id of a notification's subscription (2026-07-28).
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 
-/// A position of an id in a message.
+/// A member of a message that contains an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum IdField {
     /// `id`.
     Id,
     /// `progressToken` of a request or notification.
-    Progress,
+    ProgressToken,
     /// Id of the subscription that a notification or result belongs to.
-    Subscription,
+    SubscriptionId,
     /// `requestId` of a cancellation.
-    Requested,
+    RequestId,
 }
 
 /// The positions of ids in one message, ascending.
 #[derive(Debug, Default)]
-pub(super) struct Places(Vec<(Place, Range<usize>)>);
+pub(super) struct IdFields(Vec<(IdField, Range<usize>)>);
 
-impl Places {
+impl IdFields {
     /// Finds the ids of `message`; none if it is not unambiguous.
     pub(super) fn of(message: &[u8]) -> Self {
         let mut found = Vec::new();
         let read = Reader::new(message).and_then(|mut reader| {
             reader.object(|reader, key| match key {
-                "id" => note(reader, Place::Id, message, &mut found),
+                "id" => add_range(reader, IdField::Id, message, &mut found),
                 "params" | "result" if reader.at_object()? => {
                     inside(reader, key == "params", message, &mut found)
                 }
@@ -46,9 +46,9 @@ impl Places {
         Self(if read.is_ok() { found } else { Vec::new() })
     }
 
-    /// The first id at `place`.
-    pub(super) fn get<'m>(&self, message: &'m [u8], place: Place) -> Option<&'m [u8]> {
-        let (_, range) = self.0.iter().find(|(found, _)| *found == place)?;
+    /// The first id in this field.
+    pub(super) fn get<'m>(&self, message: &'m [u8], field: IdField) -> Option<&'m [u8]> {
+        let (_, range) = self.0.iter().find(|(found, _)| *found == field)?;
         message.get(range.clone())
     }
 
@@ -56,12 +56,12 @@ impl Places {
     pub(super) fn replaced<'w>(
         &self,
         message: &Bytes,
-        with: impl Fn(Place) -> Option<&'w [u8]>,
+        with: impl Fn(IdField) -> Option<&'w [u8]>,
     ) -> Bytes {
         let mut out = Vec::with_capacity(message.len() + 32);
         let mut copied = 0;
-        for (place, range) in &self.0 {
-            let Some(new) = with(*place) else { continue };
+        for (field, range) in &self.0 {
+            let Some(new) = with(*field) else { continue };
             out.extend_from_slice(message.get(copied..range.start).unwrap_or_default());
             out.extend_from_slice(new);
             copied = range.end;
@@ -77,8 +77,8 @@ pub(super) fn of_elements(batch: &[u8]) -> Vec<Vec<u8>> {
     let read = Reader::new(batch).and_then(|mut reader| {
         reader.array(|reader| {
             let element = reader.raw()?;
-            let places = Places::of(element);
-            ids.extend(places.get(element, Place::Id).map(<[u8]>::to_vec));
+            let fields = IdFields::of(element);
+            ids.extend(fields.get(element, IdField::Id).map(<[u8]>::to_vec));
             Ok::<_, JsonError>(())
         })
     });
@@ -89,30 +89,30 @@ fn inside(
     reader: &mut Reader<'_>,
     params: bool,
     message: &[u8],
-    found: &mut Vec<(Place, Range<usize>)>,
+    found: &mut Vec<(IdField, Range<usize>)>,
 ) -> Result<(), JsonError> {
     reader.object(|reader, key| match key {
-        "progressToken" if params => note(reader, Place::Progress, message, found),
-        "requestId" if params => note(reader, Place::Requested, message, found),
+        "progressToken" if params => add_range(reader, IdField::ProgressToken, message, found),
+        "requestId" if params => add_range(reader, IdField::RequestId, message, found),
         era::META if reader.at_object()? => reader.object(|reader, key| match key {
-            "progressToken" => note(reader, Place::Progress, message, found),
-            SUBSCRIPTION => note(reader, Place::Subscription, message, found),
+            "progressToken" => add_range(reader, IdField::ProgressToken, message, found),
+            SUBSCRIPTION => add_range(reader, IdField::SubscriptionId, message, found),
             _ => reader.raw().map(drop),
         }),
         _ => reader.raw().map(drop),
     })
 }
 
-fn note(
+fn add_range(
     reader: &mut Reader<'_>,
-    place: Place,
+    field: IdField,
     message: &[u8],
-    found: &mut Vec<(Place, Range<usize>)>,
+    found: &mut Vec<(IdField, Range<usize>)>,
 ) -> Result<(), JsonError> {
     let raw = reader.raw()?;
     // Both slices are of one buffer, so their distance is the offset.
     let start = (raw.as_ptr() as usize).saturating_sub(message.as_ptr() as usize);
-    found.push((place, start..start + raw.len()));
+    found.push((field, start..start + raw.len()));
     Ok(())
 }
 
@@ -127,12 +127,12 @@ mod tests {
             br#"{ "jsonrpc":"2.0","params":{"arguments":{"id":7,"progressToken":7},
                 "_meta":{"progressToken": "a" ,"x":1.0}} ,"id": 7 , "method":"tools/call"}"#,
         );
-        let places = Places::of(&message);
-        assert_eq!(places.get(&message, Place::Id), Some(&b"7"[..]));
-        assert_eq!(places.get(&message, Place::Progress), Some(&b"\"a\""[..]));
-        let out = places.replaced(&message, |place| match place {
-            Place::Id => Some(b"123"),
-            Place::Progress => Some(b"456"),
+        let fields = IdFields::of(&message);
+        assert_eq!(fields.get(&message, IdField::Id), Some(&b"7"[..]));
+        assert_eq!(fields.get(&message, IdField::ProgressToken), Some(&b"\"a\""[..]));
+        let out = fields.replaced(&message, |field| match field {
+            IdField::Id => Some(b"123"),
+            IdField::ProgressToken => Some(b"456"),
             _ => None,
         });
         let expected = String::from_utf8(message.to_vec()).unwrap();
@@ -143,18 +143,18 @@ mod tests {
     #[test]
     fn a_notification_tells_whose_it_is() {
         let message = br#"{"method":"notifications/x","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":5}}}"#;
-        assert_eq!(Places::of(message).get(message, Place::Subscription), Some(&b"5"[..]));
+        assert_eq!(IdFields::of(message).get(message, IdField::SubscriptionId), Some(&b"5"[..]));
         let message = br#"{"method":"notifications/progress","params":{"progressToken":5}}"#;
-        assert_eq!(Places::of(message).get(message, Place::Progress), Some(&b"5"[..]));
+        assert_eq!(IdFields::of(message).get(message, IdField::ProgressToken), Some(&b"5"[..]));
         let message = br#"{"id":1,"result":{"progressToken":5,"requestId":6,"_meta":[]}}"#;
-        assert_eq!(Places::of(message).get(message, Place::Progress), None);
+        assert_eq!(IdFields::of(message).get(message, IdField::ProgressToken), None);
     }
 
     proptest! {
         #[test]
         fn nothing_is_lost_whatever_comes(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let message = Bytes::from(bytes);
-            prop_assert_eq!(&Places::of(&message).replaced(&message, |_| None), &message);
+            prop_assert_eq!(&IdFields::of(&message).replaced(&message, |_| None), &message);
         }
 
         #[test]
@@ -162,9 +162,9 @@ mod tests {
             let text = format!(r#"{{"id":{id},"params":{{"_meta":{{"progressToken":{token}}}}}}}"#);
             let message = Bytes::from(text);
             let swap = |message: &Bytes, id: &[u8], token: &[u8]| {
-                Places::of(message).replaced(message, |place| match place {
-                    Place::Id => Some(id),
-                    Place::Progress => Some(token),
+                IdFields::of(message).replaced(message, |field| match field {
+                    IdField::Id => Some(id),
+                    IdField::ProgressToken => Some(token),
                     _ => None,
                 })
             };

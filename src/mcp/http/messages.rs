@@ -1,4 +1,4 @@
-//! The messages that a server sends in a stream, one after the other.
+//! Reads the messages of an event stream.
 
 use bytes::Bytes;
 use http::Response;

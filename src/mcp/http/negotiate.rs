@@ -1,6 +1,6 @@
-//! Sends the first messages of clients to a server by the ways that [`Eras`] plans,
-//! and tells it what came of them: the same for a server behind a URL
-//! ([`super::link`]) and for a command ([`super::pools`]).
+//! Sends the first messages of clients to a server by the routes that [`Eras`] plans, and reports
+//! the outcome to it: the same for a server behind a URL ([`super::link`]) and for a command
+//! ([`super::pools`]).
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(10);
 const NOT_CARRIED: &str = "sampling, elicitation, roots, subscriptions, tasks";
 
 /// A request to a server.
-pub(super) trait Asked: Clone + Send + Sync {
+pub(super) trait RoutedRequest: Clone + Send + Sync {
     /// The message.
     fn message(&self) -> &[u8];
 
@@ -44,7 +44,7 @@ pub(super) trait Asked: Clone + Send + Sync {
     }
 }
 
-impl Asked for front::Incoming {
+impl RoutedRequest for front::Incoming {
     fn message(&self) -> &[u8] {
         &self.body
     }
@@ -55,8 +55,8 @@ impl Asked for front::Incoming {
 }
 
 /// Routes to one server.
-pub(super) trait Ways: Sync {
-    type Request: Asked;
+pub(super) trait Routes: Sync {
+    type Request: RoutedRequest;
     /// Error of a request without a response.
     type Error: Send;
 
@@ -121,25 +121,25 @@ impl Negotiator {
     }
 
     /// Sends a request by the first route that leads to a response.
-    pub(super) async fn send<W: Ways>(
+    pub(super) async fn send<W: Routes>(
         &self,
-        ways: &W,
+        routes: &W,
         opening: Opening,
         request: W::Request,
     ) -> Result<Response<Body>, W::Error> {
-        let plan = self.begins(opening, &request);
+        let plan = self.plan(opening, &request);
         // Rare futures are boxed: a future is moved with all that it may contain.
         if plan == Plan::BridgeFirst
-            && let Some(bridged) = Box::pin(ways.bridged(opening, &request, None)).await
+            && let Some(bridged) = Box::pin(routes.bridged(opening, &request, None)).await
         {
             return bridged;
         }
-        let response = ways.native(request.clone()).await?;
-        let limits = (ways.max_message(), request.budget());
+        let response = routes.native(request.clone()).await?;
+        let limits = (routes.max_message(), request.budget());
         let (response, refusal) =
             looked_at(response, opening, limits).await.map_err(|error| W::unreadable(&error))?;
         if self.answered((opening, plan), &request, refusal.as_ref()) {
-            let bridged = ways.bridged(opening, &request, Some(response.headers()));
+            let bridged = routes.bridged(opening, &request, Some(response.headers()));
             if let Some(bridged) = Box::pin(bridged).await {
                 if opening == Opening::Handshake && bridged.is_ok() {
                     self.wants_no_handshake();
@@ -150,16 +150,16 @@ impl Negotiator {
         Ok(response)
     }
 
-    fn begins(&self, opening: Opening, request: &impl Asked) -> Plan {
-        let asks_who = self.eras().asks_who(opening);
-        let client = if asks_who { client_of(request) } else { String::new() };
-        self.eras().begins(opening, &client, Instant::now())
+    fn plan(&self, opening: Opening, request: &impl RoutedRequest) -> Plan {
+        let needs_client = self.eras().needs_client(opening);
+        let client = if needs_client { client_of(request) } else { String::new() };
+        self.eras().plan(opening, &client, Instant::now())
     }
 
     fn answered(
         &self,
         begun: (Opening, Plan),
-        request: &impl Asked,
+        request: &impl RoutedRequest,
         refusal: Option<&Bytes>,
     ) -> bool {
         if refusal.is_none() && begun.0 != Opening::Discovery {
@@ -195,7 +195,7 @@ impl Negotiator {
     }
 }
 
-fn client_of(request: &impl Asked) -> String {
+fn client_of(request: &impl RoutedRequest) -> String {
     name_of(request.principal(), request.message())
 }
 
@@ -240,7 +240,7 @@ mod tests {
         tried: Mutex<Vec<&'static str>>,
     }
 
-    impl Ways for Server {
+    impl Routes for Server {
         type Request = front::Incoming;
         type Error = ();
 
@@ -266,7 +266,7 @@ mod tests {
         fn unreadable(_: &HoldError) {}
     }
 
-    /// The status that a request gets, and the ways that were tried for it.
+    /// The status that a request gets, and the routes that were tried for it.
     async fn sent(negotiator: &Negotiator, server: &Server, opening: Opening) -> (u16, String) {
         let incoming = front::Incoming {
             agent: Agent::default(),

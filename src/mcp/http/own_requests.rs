@@ -1,4 +1,4 @@
-//! Requests of the gate's own to a server over HTTP.
+//! Requests of the gate itself to a server over HTTP.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::messages::Messages;
 use super::remote::Remote;
 use super::{LAST_EVENT_ID, METHOD, NAME, header_check};
 use crate::mcp::params;
-use crate::mcp::relay::exchange::{Ask, Outgoing};
+use crate::mcp::relay::exchange::{Outgoing, OwnRequestSender};
 use crate::mcp::scan::outline;
 use crate::net::Body;
 use crate::net::body::hold_answer;
@@ -33,8 +33,8 @@ pub(super) struct Requester<'r> {
     pub(super) principal: &'r Principal,
 }
 
-impl Ask for Requester<'_> {
-    async fn ask(&self, request: Outgoing) -> Option<Vec<Bytes>> {
+impl OwnRequestSender for Requester<'_> {
+    async fn send(&self, request: Outgoing) -> Option<Vec<Bytes>> {
         let mut headers = self.headers.clone();
         let of_the_call: Vec<_> =
             headers.keys().filter(|name| params::is_argument(name.as_str())).cloned().collect();
@@ -48,7 +48,7 @@ impl Ask for Requester<'_> {
             headers.insert(METHOD, HeaderValue::from_static("tools/list"));
         }
         headers.insert(ACCEPT, BOTH);
-        let asked = async {
+        let exchange = async {
             let sent = self.remote.send(request, &headers, self.principal, RESPONSE_TIMEOUT).await;
             let response = sent.map_err(|unanswered| unanswered.words)?;
             if response.status() == StatusCode::ACCEPTED {
@@ -64,7 +64,7 @@ impl Ask for Requester<'_> {
             let held = hold_answer(body, budget, max, RESPONSE_TIMEOUT).await;
             Ok::<_, String>(Some(vec![held.map_err(|error| error.to_string())?]))
         };
-        asked.await.unwrap_or_else(|error| {
+        exchange.await.unwrap_or_else(|error| {
             tracing::warn!(%error, "the server does not list its tools");
             Some(Vec::new())
         })

@@ -1,5 +1,5 @@
-//! A bridge between a relay and a child that speaks over pipes: each line is turned on
-//! its way. All share one stream, so that what an answer belongs to is known by its id.
+//! A bridge between a relay and a child that speaks over pipes: each line is translated on
+//! its way. All requests share one stream, so a response is matched by its id.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::mcp::answer;
-use crate::mcp::bridge::down::{self, Back, Down, Finding, Question};
+use crate::mcp::bridge::down::{self, Back, Down, Finding, Probe};
 use crate::mcp::bridge::{self, Step, raw, up::Up};
 use crate::mcp::frames::{Frame, Frames};
 use crate::mcp::pending::MAX_PENDING;
@@ -29,7 +29,7 @@ const PIPE: usize = 256 << 10;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Maximum number of requests in flight to a child; further ones are refused.
-const MAX_ASKED: usize = MAX_PENDING;
+const MAX_REQUESTS: usize = MAX_PENDING;
 
 /// Maximum length of a method's name, in bytes; no translated method is longer.
 const MAX_METHOD: usize = 128;
@@ -38,7 +38,7 @@ const MAX_METHOD: usize = 128;
 #[derive(Debug, Clone)]
 pub(super) enum Bridge {
     /// For clients that start with `initialize`, in front of a stateless child. Ends if the
-    /// child turns out not to be stateless.
+    /// child turns out to support a handshake.
     Up,
     /// For stateless clients, in front of a child that needs `initialize`. The flag is set if
     /// the child turns out not to need it; no client's message has reached it then.
@@ -67,17 +67,17 @@ impl Ready {
     }
 }
 
-/// Translates the lines of one child.
-enum Turner {
+/// State of the translation for one child.
+enum Translator {
     Up(Option<Up>),
     Down(Down),
 }
 
 /// A running bridge.
-struct Crossing {
-    turner: Mutex<Turner>,
+struct Translation {
+    translator: Mutex<Translator>,
     /// Methods of requests in flight, by id.
-    asked: Mutex<HashMap<Vec<u8>, String>>,
+    requests: Mutex<HashMap<Vec<u8>, String>>,
     to_child: Queue<Bytes>,
     to_relay: tokio::sync::Mutex<WriteHalf<DuplexStream>>,
     /// The relay that records refusals of the bridge.
@@ -132,34 +132,34 @@ impl Bridge {
         made: watch::Sender<bool>,
         max: usize,
     ) {
-        let turner = match self {
+        let translator = match self {
             Self::Up => {
-                let shaken =
-                    timeout(HANDSHAKE_TIMEOUT, shakes_hands(&mut from_child, to_child)).await;
-                if matches!(shaken, Ok(Ok(true) | Err(Died))) {
+                let accepted =
+                    timeout(HANDSHAKE_TIMEOUT, accepts_handshake(&mut from_child, to_child)).await;
+                if matches!(accepted, Ok(Ok(true) | Err(Died))) {
                     return;
                 }
-                Turner::Up(None)
+                Translator::Up(None)
             }
             Self::Down(is_native) => {
                 let made = timeout(HANDSHAKE_TIMEOUT, handshake(&mut from_child, to_child)).await;
                 match made.unwrap_or(Ok(None)) {
-                    Ok(Some(down)) => Turner::Down(down),
+                    Ok(Some(down)) => Translator::Down(down),
                     Ok(None) => return is_native.store(true, Ordering::Relaxed),
                     Err(Died) => return,
                 }
             }
         };
         made.send_replace(true);
-        let crossing = Crossing {
-            turner: Mutex::new(turner),
-            asked: Mutex::default(),
+        let translation = Translation {
+            translator: Mutex::new(translator),
+            requests: Mutex::default(),
             to_child: to_child.clone(),
             to_relay: tokio::sync::Mutex::new(to_relay),
             relay,
             max,
         };
-        tokio::join!(crossing.inward(from_relay), crossing.outward(from_child));
+        tokio::join!(translation.inward(from_relay), translation.outward(from_child));
     }
 }
 
@@ -175,7 +175,7 @@ async fn last_words(deaf: &Notify) {
 struct Died;
 
 /// The next readable line of the child.
-async fn said(from_child: &mut Frames<Source>) -> Result<Bytes, Died> {
+async fn next_line(from_child: &mut Frames<Source>) -> Result<Bytes, Died> {
     loop {
         if let Frame::Line(line) = from_child.next().await.ok().flatten().ok_or(Died)? {
             return Ok(line);
@@ -185,15 +185,15 @@ async fn said(from_child: &mut Frames<Source>) -> Result<Bytes, Died> {
 
 /// Whether the child supports a handshake with the gate: then it did not refuse the client's
 /// because of its era.
-async fn shakes_hands(
+async fn accepts_handshake(
     from_child: &mut Frames<Source>,
     to_child: &Queue<Bytes>,
 ) -> Result<bool, Died> {
-    to_child.push(line(&Question::Initialize.message())).await.map_err(|_| Died)?;
+    to_child.push(line(&Probe::Initialize.message())).await.map_err(|_| Died)?;
     loop {
-        let answer = said(from_child).await?;
-        if Question::answered_by(&answer) == Some(Question::Initialize) {
-            return Ok(down::shakes_hands(&answer));
+        let answer = next_line(from_child).await?;
+        if Probe::answered_by(&answer) == Some(Probe::Initialize) {
+            return Ok(down::accepts_handshake(&answer));
         }
     }
 }
@@ -204,12 +204,12 @@ async fn handshake(
     from_child: &mut Frames<Source>,
     to_child: &Queue<Bytes>,
 ) -> Result<Option<Down>, Died> {
-    for question in Question::ALL {
-        to_child.push(line(&question.message())).await.map_err(|_| Died)?;
+    for probe in Probe::ALL {
+        to_child.push(line(&probe.message())).await.map_err(|_| Died)?;
     }
     loop {
-        let answer = said(from_child).await?;
-        match Question::answered_by(&answer).map(|question| question.finds(&answer)) {
+        let answer = next_line(from_child).await?;
+        match Probe::answered_by(&answer).map(|probe| probe.evaluate(&answer)) {
             Some(Finding::NoBridge) => return Ok(None),
             Some(Finding::Handshake(down)) => {
                 to_child.push(line(down::INITIALIZED.as_bytes())).await.map_err(|_| Died)?;
@@ -220,7 +220,7 @@ async fn handshake(
     }
 }
 
-impl Crossing {
+impl Translation {
     /// Forwards from the relay to the child. Either's end ends the other.
     async fn inward(&self, mut frames: Frames<ReadHalf<DuplexStream>>) {
         while let Ok(Some(frame)) = frames.next().await {
@@ -246,12 +246,12 @@ impl Crossing {
         if let (Some(id), Some(_)) = (id, &method)
             && self.is_full(id)
         {
-            return Step::Answer(reply::too_many(Some(id), MAX_ASKED).into());
+            return Step::Answer(reply::too_many(Some(id), MAX_REQUESTS).into());
         }
-        let step = match &mut *self.turner() {
-            Turner::Down(down) => down.step(message),
-            Turner::Up(Some(up)) => up.step(message),
-            Turner::Up(opening) => match Up::open(message) {
+        let step = match &mut *self.translator() {
+            Translator::Down(down) => down.step(message),
+            Translator::Up(Some(up)) => up.step(message),
+            Translator::Up(opening) => match Up::open(message) {
                 Some((up, discover)) => {
                     *opening = Some(up);
                     Step::Forward(discover)
@@ -262,10 +262,10 @@ impl Crossing {
         match (&step, id, method) {
             (Step::Forward(_), Some(id), Some(method)) => {
                 let method = Some(method).filter(|method| method.len() <= MAX_METHOD);
-                self.asked().insert(id.to_vec(), method.unwrap_or_default());
+                self.requests().insert(id.to_vec(), method.unwrap_or_default());
             }
             // It may never be answered.
-            (Step::Cancel(id), ..) => drop(self.asked().remove(id)),
+            (Step::Cancel(id), ..) => drop(self.requests().remove(id)),
             _ => {}
         }
         step
@@ -273,8 +273,8 @@ impl Crossing {
 
     /// Whether another request with this id would exceed the limit.
     fn is_full(&self, id: &[u8]) -> bool {
-        let asked = self.asked();
-        asked.len() >= MAX_ASKED && !asked.contains_key(id)
+        let requests = self.requests();
+        requests.len() >= MAX_REQUESTS && !requests.contains_key(id)
     }
 
     /// Forwards from the child to the relay.
@@ -289,9 +289,9 @@ impl Crossing {
             };
             let refused = bridge::refused(&message);
             if let Some(relay) = self.relay.upgrade().filter(|_| !refused.is_empty()) {
-                relay.note_not_bridged(&refused).await;
+                relay.record_not_bridged(&refused).await;
             }
-            let told = match self.back(&message) {
+            let delivered = match self.back(&message) {
                 Back::Pass(message) => self.tell(&message).await,
                 Back::Nothing => true,
                 Back::Reply(reply) => {
@@ -302,7 +302,7 @@ impl Crossing {
                     true
                 }
             };
-            if !told {
+            if !delivered {
                 break;
             }
         }
@@ -312,13 +312,13 @@ impl Crossing {
     fn back(&self, message: &Bytes) -> Back {
         let answers = raw(message, &["method"]).is_none();
         let id = raw(message, &["id"]).filter(|_| answers);
-        let method = id.and_then(|id| self.asked().remove(id)).unwrap_or_default();
-        match &*self.turner() {
-            Turner::Down(_) => Down::back(&method, message),
-            Turner::Up(Some(up)) if method == "initialize" => {
+        let method = id.and_then(|id| self.requests().remove(id)).unwrap_or_default();
+        match &*self.translator() {
+            Translator::Down(_) => Down::back(&method, message),
+            Translator::Up(Some(up)) if method == "initialize" => {
                 Back::Pass(up.opened(message).unwrap_or_else(|| message.clone()))
             }
-            Turner::Up(_) => Back::Pass(Up::back(&method, message)),
+            Translator::Up(_) => Back::Pass(Up::back(&method, message)),
         }
     }
 
@@ -327,12 +327,12 @@ impl Crossing {
         to_relay.write_all(&line(message)).await.is_ok()
     }
 
-    fn turner(&self) -> MutexGuard<'_, Turner> {
-        self.turner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn translator(&self) -> MutexGuard<'_, Translator> {
+        self.translator.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn asked(&self) -> MutexGuard<'_, HashMap<Vec<u8>, String>> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    fn requests(&self) -> MutexGuard<'_, HashMap<Vec<u8>, String>> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -373,7 +373,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_child_that_dies_in_the_handshake_says_nothing_of_its_era() {
-        let id = Question::Initialize.id();
+        let id = Probe::Initialize.id();
         let refused = format!("{{\"id\":{id},\"error\":{{\"code\":-32601}}}}\n");
         assert!(is_native_who_says(&refused).await);
         assert!(!is_native_who_says("starting\n").await);
@@ -385,17 +385,17 @@ mod tests {
         let mut line = String::new();
         child.read_line(&mut line).await.unwrap();
         assert!(line.contains("\"initialize\""), "{line}");
-        let id = Question::Initialize.id();
+        let id = Probe::Initialize.id();
         let refused = format!("{{\"id\":{id},\"error\":{{\"code\":-32601}}}}\n");
         said.write_all(refused.as_bytes()).await.unwrap();
         let sending = async {
-            for id in 0..=MAX_ASKED {
+            for id in 0..=MAX_REQUESTS {
                 relays.input.write_all(&request(id)).await.unwrap();
             }
         };
         let taking = async {
             let mut line = String::new();
-            for _ in 0..MAX_ASKED {
+            for _ in 0..MAX_REQUESTS {
                 line.clear();
                 child.read_line(&mut line).await.unwrap();
             }
@@ -403,14 +403,14 @@ mod tests {
         tokio::join!(sending, taking);
         let mut answers = BufReader::new(relays.output).lines();
         let refused = answers.next_line().await.unwrap().unwrap();
-        assert!(refused.contains("\"error\"") && refused.contains(&format!("{MAX_ASKED}")));
+        assert!(refused.contains("\"error\"") && refused.contains(&format!("{MAX_REQUESTS}")));
         // An answer makes room for another request.
         said.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{}}\n").await.unwrap();
         assert!(answers.next_line().await.unwrap().unwrap().contains("result"));
-        relays.input.write_all(&request(MAX_ASKED)).await.unwrap();
+        relays.input.write_all(&request(MAX_REQUESTS)).await.unwrap();
         let mut line = String::new();
         child.read_line(&mut line).await.unwrap();
-        assert!(line.contains(&format!("\"id\":{MAX_ASKED}")), "{line}");
+        assert!(line.contains(&format!("\"id\":{MAX_REQUESTS}")), "{line}");
     }
 
     #[tokio::test(start_paused = true)]

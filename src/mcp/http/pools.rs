@@ -1,5 +1,4 @@
-//! A command shown over HTTP: run as it is, and behind a bridge for clients whose
-//! era it refuses.
+//! A command exposed over HTTP: unbridged, and bridged for clients whose era it refuses.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -9,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use super::children::Children;
 use super::front::Incoming;
-use super::negotiate::{Negotiator, Ways, looked_at};
+use super::negotiate::{Negotiator, Routes, looked_at};
 use super::pipe::Bridge;
 use super::{SESSION, problem};
 use crate::mcp::bridge::Bridging;
@@ -107,7 +106,7 @@ impl Pools {
     }
 }
 
-impl Ways for Pools {
+impl Routes for Pools {
     type Request = Incoming;
     type Error = Box<Response<Body>>;
 

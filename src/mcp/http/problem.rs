@@ -1,5 +1,5 @@
-//! Refusals before a message is judged, and failures after: a status, and a
-//! JSON-RPC error that clients can read.
+//! Responses to requests that were refused before their message was judged, or failed afterwards: a
+//! status, and a JSON-RPC error that clients can read.
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, LOCATION};
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::headers::encoding;
 use crate::decision_headers;
-use crate::mcp::reply::{Mark, Speaker, Told};
+use crate::mcp::reply::{Mark, Speaker, ToClient};
 use crate::mcp::scan::is_id;
 use crate::net::Body;
 
@@ -111,8 +111,8 @@ pub(super) fn quoted(body: &[u8]) -> String {
 
 /// The relay's own response to a message: 200 for a denial, which is a result, and 400 for an
 /// ambiguous message.
-pub(super) fn denied(told: Told) -> Response<Body> {
-    let answer = told.bytes.slice_ref(told.bytes.trim_ascii_end());
+pub(super) fn denied(message: ToClient) -> Response<Body> {
+    let answer = message.bytes.slice_ref(message.bytes.trim_ascii_end());
     // A refused batch is answered line by line.
     let answer: Bytes = match memchr::memchr(b'\n', &answer) {
         None => answer,
@@ -121,7 +121,7 @@ pub(super) fn denied(told: Told) -> Response<Body> {
             [b"[", lines.join(&b","[..]).as_slice(), b"]"].concat().into()
         }
     };
-    marked(answer, &told.mark, |_| StatusCode::OK)
+    marked(answer, &message.mark, |_| StatusCode::OK)
 }
 
 /// A response with the headers for its mark. `status` applies to the server's own responses.

@@ -1,4 +1,4 @@
-//! Requests that go no further: how they are answered, and that they have a row.
+//! Refused requests: how they are answered and recorded.
 
 use std::borrow::Cow;
 
@@ -62,7 +62,7 @@ pub(super) async fn recorded(
     what: &str,
     mut answer: Response<Body>,
 ) -> Response<Body> {
-    let row = relay.note_malformed(method, what).await;
+    let row = relay.refuse_malformed(method, what).await;
     problem::mark(&mut answer, row.as_deref());
     answer
 }

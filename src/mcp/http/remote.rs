@@ -1,5 +1,5 @@
-//! A server behind a URL, with HTTP on both sides: what was judged is forwarded
-//! as it came, and what comes back passes as it came.
+//! A server behind a URL, with HTTP on both sides: what was judged is forwarded unchanged, and so
+//! are the responses.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use super::front::Incoming;
 use super::header_check::Mismatch;
-use super::ids::{Place, Places};
+use super::ids::{IdField, IdFields};
 use super::link::{Link, Principal};
 use super::own_requests::{BOTH, Requester};
 use super::problem;
@@ -35,7 +35,7 @@ mod answers;
 mod back;
 mod outward;
 
-pub(super) use back::Back;
+pub(super) use back::ReplySender;
 
 use answers::{Exchange, Unanswered, unread};
 use outward::Login;
@@ -185,8 +185,8 @@ impl Remote {
         let weak = Arc::downgrade(&conversation);
         let principal = Principal { name, is_own: false, budget, conversation: weak };
         let own = Principal { is_own: true, ..principal.clone() };
-        let asker = Requester { remote: &self, headers: &incoming.headers, principal: &own };
-        let outgoing = match relay.post(incoming.body.clone(), &asker).await {
+        let sender = Requester { remote: &self, headers: &incoming.headers, principal: &own };
+        let outgoing = match relay.post(incoming.body.clone(), &sender).await {
             Posted::Forward(outgoing) => outgoing,
             Posted::Answer(answer) => return problem::denied(answer),
             Posted::Nothing => return problem::empty(StatusCode::ACCEPTED),
@@ -209,8 +209,8 @@ impl Remote {
             };
         self.keep(&incoming, begun, &response, conversation);
         open.goes_on();
-        let back = Back::new(&self, incoming.headers, principal);
-        let mut response = exchange.pass(response, back).await;
+        let reply_sender = ReplySender::new(&self, incoming.headers, principal);
+        let mut response = exchange.pass(response, reply_sender).await;
         problem::mark_with(&mut response, &mark);
         response
     }
@@ -328,7 +328,7 @@ impl Remote {
         let relay = Arc::new(conversation.exchange(Arc::from("")));
         let ends = Ends::Listens { resumes: incoming.headers.contains_key(LAST_EVENT_ID) };
         parts.headers.remove(CONTENT_LENGTH);
-        let way = (Back::new(self, incoming.headers, principal), self.target.max_message);
+        let way = (ReplySender::new(self, incoming.headers, principal), self.target.max_message);
         let body = stream::pump(body, relay, way, ends, None);
         Ok(Response::from_parts(parts, body))
     }
@@ -346,9 +346,9 @@ enum Begun {
 }
 
 impl Begun {
-    /// Whether the status means that the session does not exist any more: servers use 404, some
-    /// 400 and others. A session not opened through this gate does not count, so that it cannot
-    /// replace an open one.
+    /// Whether the status means that the session does not exist: 404. If it was not opened
+    /// through this gate, any client error (some servers use 400 and others), so that ids which
+    /// nobody opened do not displace open sessions.
     fn is_over(self, status: StatusCode) -> bool {
         status == StatusCode::NOT_FOUND || self == Self::InSession && status.is_client_error()
     }
@@ -378,7 +378,7 @@ fn session(incoming: &Incoming) -> Option<&str> {
 /// The id of the request that a cancellation refers to.
 fn given_up(message: &[u8]) -> Option<&[u8]> {
     let is_cancellation = header_check::has_method(message, "notifications/cancelled");
-    Places::of(message).get(message, Place::Requested).filter(|_| is_cancellation)
+    IdFields::of(message).get(message, IdField::RequestId).filter(|_| is_cancellation)
 }
 
 /// What the end of a response stream means, for a request with these headers.

@@ -1,4 +1,4 @@
-//! Which variables of the environment a command is not given.
+//! Environment variables that commands do not get.
 
 use std::ffi::OsString;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! The conversations that a gate has: by session, or by who asks where the era
-//! or the server knows no sessions. Bounded; the one not used for longest goes,
-//! but no call under way is lost sight of for one that may come.
+//! The conversations with one server: by session, or by principal if the era or the server has no
+//! sessions. Bounded: the least recently used is removed, but one with a request in flight only if
+//! there is no other.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -160,12 +160,12 @@ mod tests {
 
     use super::*;
     use crate::mcp::http::fixture::relays;
-    use crate::mcp::relay::exchange::{Ask, Outgoing, Posted};
+    use crate::mcp::relay::exchange::{Outgoing, OwnRequestSender, Posted};
 
     struct AsksNothing;
 
-    impl Ask for AsksNothing {
-        async fn ask(&self, _: Outgoing) -> Option<Vec<Bytes>> {
+    impl OwnRequestSender for AsksNothing {
+        async fn send(&self, _: Outgoing) -> Option<Vec<Bytes>> {
             Some(Vec::new())
         }
     }

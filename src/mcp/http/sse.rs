@@ -1,8 +1,7 @@
-//! Server-sent events, cut out of a stream without changing a byte. Pure.
+//! Server-sent events, parsed without changing a byte. Pure.
 //!
-//! Source: HTML Living Standard, "Interpreting an event stream". An event keeps
-//! the bytes it came as, comments and retry times included, so that it can be
-//! passed on exactly so.
+//! Source: HTML Living Standard, "Interpreting an event stream". An event keeps its bytes, comments
+//! and retry times included, so that it can be forwarded unchanged.
 
 use std::borrow::Cow;
 

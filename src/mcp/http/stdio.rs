@@ -1,5 +1,5 @@
-//! A remote server shown to a client over pipes: each line is a POST, and what
-//! comes back is written as lines.
+//! A remote server exposed to a client over pipes: each line becomes a POST, and responses are
+//! written as lines.
 
 mod answers;
 mod ending;
@@ -30,7 +30,7 @@ use crate::mcp::pending::Key;
 use crate::mcp::queue::Queue;
 use crate::mcp::reply;
 use crate::mcp::scan::outline;
-use crate::mcp::session::{LAST_ANSWERS, unanswered_within};
+use crate::mcp::session::LAST_ANSWERS;
 use crate::net::Body;
 
 use answers::Owed;
@@ -69,10 +69,10 @@ pub enum Transport {
 /// The client's side.
 #[derive(Debug)]
 pub struct Pipes<R, W, G> {
-    /// The client's output.
-    pub says: R,
-    /// The client's input.
-    pub hears: W,
+    /// Where its messages are read.
+    pub input: R,
+    /// Where messages to it are written.
+    pub output: W,
     /// Completes when the client is gone.
     pub gone: G,
 }
@@ -80,12 +80,12 @@ pub struct Pipes<R, W, G> {
 /// What ended the conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// The client's input ended.
+    /// The client's input ended, or the client is gone.
     Client,
     /// The server: the client has to start again.
     Server,
     /// This process was told to stop.
-    Told,
+    Stopped,
 }
 
 /// A client over pipes in front of a remote server.
@@ -97,7 +97,7 @@ pub struct PipedClient {
     max_message: usize,
     last_answers: Duration,
     /// How long requests in flight may take once this process was told to stop.
-    drain: Duration,
+    drain_timeout: Duration,
     to_client: Queue<Bytes>,
     /// Notified when the client does not read any more.
     client_gone: Notify,
@@ -142,13 +142,13 @@ struct Answer {
 
 impl PipedClient {
     /// The client `agent` of `remote`, with messages of at most `max_message` bytes. Once this
-    /// process was told to stop, requests in flight may take `drain`.
+    /// process was told to stop, requests in flight may take `drain_timeout`.
     #[must_use]
     pub fn new(
         remote: Arc<Remote>,
         agent: Agent,
         transport: Transport,
-        (max_message, drain): (usize, Duration),
+        (max_message, drain_timeout): (usize, Duration),
     ) -> Arc<Self> {
         Arc::new(Self {
             remote,
@@ -156,7 +156,7 @@ impl PipedClient {
             transport,
             max_message,
             last_answers: LAST_ANSWERS,
-            drain,
+            drain_timeout,
             to_client: Queue::new(),
             client_gone: Notify::new(),
             server_gone: Notify::new(),
@@ -166,23 +166,23 @@ impl PipedClient {
     }
 
     /// Serves the client until its input has ended and all is answered, it is gone, the server
-    /// ends the conversation, or `told` completes.
+    /// ends the conversation, or `stop` completes.
     pub async fn run<R, W>(
         self: &Arc<Self>,
         client: Pipes<R, W, impl Future<Output = ()>>,
-        told: impl Future<Output = ()>,
+        stop: impl Future<Output = ()>,
     ) -> End
     where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin + Send + 'static,
     {
-        let mut told = std::pin::pin!(told);
+        let mut stop = std::pin::pin!(stop);
         let mut posts = JoinSet::new();
-        let writing = self.write(client.hears);
+        let writing = self.write(client.output);
         let (lane, lines) = mpsc::channel(MAX_POSTS);
         let mut ordered = tokio::spawn(Arc::clone(self).in_order(lines));
         let mut end = tokio::select! {
-            read = self.read(Frames::new(client.says, self.max_message), lane, &mut posts) => {
+            read = self.read(Frames::new(client.input, self.max_message), lane, &mut posts) => {
                 if let Err(error) = read {
                     tracing::debug!(%error, "the client's input broke");
                 }
@@ -190,41 +190,14 @@ impl PipedClient {
             }
             () = self.client_gone.notified() => End::Client,
             () = self.server_gone.notified() => End::Server,
-            () = &mut told => End::Told,
+            () = &mut stop => End::Stopped,
         };
         if end != End::Server {
-            self.end_listening();
-            let mut answered = std::pin::pin!(async {
-                let _ = (&mut ordered).await;
-                while posts.join_next().await.is_some() {}
-                self.answered_on_stream().await;
-            });
-            let limit = if end == End::Told { self.drain } else { self.last_answers };
-            tokio::select! {
-                done = timeout(limit, &mut answered) => match (done, end) {
-                    (Ok(()), _) => {}
-                    (Err(_), End::Told) => self.break_off(&mut answered).await,
-                    (Err(_), _) => {
-                        let words = unanswered_within(self.last_answers);
-                        let _ = timeout(FLUSH_TIMEOUT, self.give_up(&words)).await;
-                    }
-                },
-                () = client.gone => {}
-                () = self.client_gone.notified() => {}
-                () = self.server_gone.notified() => {}
-                // A client whose input ended before does not wait for the farewell.
-                () = &mut told, if end != End::Told => {
-                    end = End::Told;
-                    self.break_off(&mut answered).await;
-                }
-            }
+            end = self.drain(end, (&mut ordered, &mut posts), (client.gone, stop)).await;
         }
         posts.abort_all();
         ordered.abort();
-        self.take_leave(if end == End::Told { FLUSH_TIMEOUT } else { SESSION_END_TIMEOUT }).await;
-        self.to_client.close();
-        let _ = timeout(FLUSH_TIMEOUT, writing).await;
-        self.remote.close().await;
+        self.close(end, writing).await;
         end
     }
 
@@ -444,9 +417,9 @@ impl PipedClient {
     async fn remind(&self, line: &[u8]) {
         self.tell_failed(outline(line).id.as_deref(), LOST).await;
         let mut state = self.state();
-        let told = state.lost.map_or(0, |told| told + 1);
-        state.lost = Some(told);
-        if told >= REMINDERS {
+        let reminders = state.lost.map_or(0, |reminders| reminders + 1);
+        state.lost = Some(reminders);
+        if reminders >= REMINDERS {
             self.server_gone.notify_one();
         }
     }

@@ -1,5 +1,6 @@
-//! Event streams on their way to the client: each message is looked at, each
-//! event passes as it came, at once, and a slow client holds up the server.
+//! Forwards event streams to the client: each message is read, and judged if rules refer to
+//! servers' requests; each event is forwarded unchanged and at once; and a slow client slows the
+//! server down.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +11,10 @@ use tokio::time::{Instant, sleep_until};
 
 use super::byte_channel::{self, Sender};
 use super::events::{Broken, Events};
-use super::remote::Back;
+use super::remote::ReplySender;
 use super::sse::Event;
 use crate::mcp::answer::{id_of_response, messages};
-use crate::mcp::relay::exchange::Said;
+use crate::mcp::relay::exchange::Received;
 use crate::mcp::relay::{Relay, TWICE};
 use crate::mcp::reply;
 use crate::net::Body;
@@ -49,7 +50,7 @@ struct Pump {
     /// Whether events had ids, so that the rest may be requested again.
     resumable: bool,
     /// Sends the gate's responses to the server's requests.
-    back: Back,
+    reply_sender: ReplySender,
     sender: Sender<Result<Bytes, std::io::Error>>,
 }
 
@@ -59,12 +60,13 @@ struct Pump {
 pub(super) fn pump(
     body: Body,
     relay: Arc<Relay>,
-    (back, max): (Back, usize),
+    (reply_sender, max): (ReplySender, usize),
     ends: Ends,
     owed: Option<Vec<u8>>,
 ) -> Body {
     let (sender, receiver) = byte_channel::channel();
-    let mut pump = Pump { relay, ends, owed, answered: false, resumable: false, back, sender };
+    let mut pump =
+        Pump { relay, ends, owed, answered: false, resumable: false, reply_sender, sender };
     tokio::spawn(async move {
         let ended = pump.events(body, max).await;
         pump.end(ended).await;
@@ -95,7 +97,7 @@ impl Pump {
             let Some(event) = event else { break };
             self.resumable |= event.id.is_some();
             if let Some(passed) = self.passed(event, max).await? {
-                self.hand_on(passed, budget.as_ref()).await?;
+                self.send_to_client(passed, budget.as_ref()).await?;
             }
         }
         let rest = events.rest();
@@ -106,7 +108,11 @@ impl Pump {
 
     /// Sends a piece to the client. Fails if it is gone, or does not read while others need the
     /// memory.
-    async fn hand_on(&self, piece: Bytes, budget: Option<&SenderBudget>) -> Result<(), Broken> {
+    async fn send_to_client(
+        &self,
+        piece: Bytes,
+        budget: Option<&SenderBudget>,
+    ) -> Result<(), Broken> {
         let reclaimed = async {
             match budget.filter(|_| piece.len() > SMALL) {
                 Some(budget) => budget.reclaimed(&piece).await,
@@ -133,7 +139,7 @@ impl Pump {
     /// The bytes of an event to forward. If they are replaced, the replacement is counted in
     /// the memory budget.
     async fn passed(&mut self, event: Event, max: usize) -> Result<Option<Bytes>, Broken> {
-        let passed = self.heard(&event).await;
+        let passed = self.received(&event).await;
         let is_same = passed.as_ref().is_none_or(|passed| passed.as_ptr() == event.raw.as_ptr());
         let budget = self.relay.settings().answer_memory.as_ref().filter(|_| !is_same);
         drop(event);
@@ -142,7 +148,7 @@ impl Pump {
     }
 
     /// The bytes of an event to forward, or a replacement.
-    async fn heard(&mut self, event: &Event) -> Option<Bytes> {
+    async fn received(&mut self, event: &Event) -> Option<Bytes> {
         let withholds = self.relay.withholds_unread();
         // Whatever its kind, which some clients ignore.
         let message = if withholds { event.data.as_deref() } else { event.message() };
@@ -154,11 +160,11 @@ impl Pump {
         let again = self.answers_again(message);
         let message = Bytes::copy_from_slice(message);
         let owes = self.owes();
-        let Said { passed: heard, replies } = self.relay.heard(&message).await;
-        self.back.tell(replies);
+        let Received { passed, replies } = self.relay.receive(&message).await;
+        self.reply_sender.send(replies);
         // A request that was written off meanwhile is not answered by this.
         self.answered |= owes && !self.owes();
-        match heard {
+        match passed {
             Some(_) if again => {
                 tracing::warn!("{TWICE}");
                 None

@@ -1,4 +1,4 @@
-//! What may go to the server: the one type that its queue takes.
+//! The only type that the queue to the server accepts: lines that may be sent.
 
 use bytes::Bytes;
 

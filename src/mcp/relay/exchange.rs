@@ -1,5 +1,5 @@
-//! One exchange of a conversation over HTTP: a message in, and what comes of it.
-//! It shares what is known of the server with the others; its queues are its own.
+//! One exchange of a conversation over HTTP: a message of the client and what results from it.
+//! Exchanges share what is known of the server; each has queues of its own.
 
 use std::sync::Arc;
 
@@ -8,13 +8,13 @@ use tokio::sync::Notify;
 
 use super::cleared::Cleared;
 use super::inward::Unlisted;
-use super::outward::Heard;
+use super::outward::Processed;
 use super::{Held, Relay, Settings};
 use crate::mcp::bridge::NOT_BRIDGED;
 use crate::mcp::envelope::{self, Fault, Framing};
 use crate::mcp::params::ParamHeader;
 use crate::mcp::queue::Queue;
-use crate::mcp::reply::{self, Mark, Told};
+use crate::mcp::reply::{self, Mark, ToClient};
 
 /// What to do with a message from the client.
 #[derive(Debug)]
@@ -22,14 +22,14 @@ pub enum Posted {
     /// Send this to the server.
     Forward(Outgoing),
     /// Send this response to the client.
-    Answer(Told),
+    Answer(ToClient),
     /// Nothing.
     Nothing,
 }
 
 /// What to do with a message from the server.
 #[derive(Debug)]
-pub struct Said {
+pub struct Received {
     /// Send this to the client: the message, or a replacement.
     pub passed: Option<Bytes>,
     /// Send these to the server, in response to refused requests.
@@ -49,10 +49,10 @@ impl Outgoing {
 }
 
 /// Sends requests of the gate itself.
-pub trait Ask {
+pub trait OwnRequestSender {
     /// Sends `request` and returns the messages of the response; none if there was no response,
     /// `None` if it may still come on another stream.
-    fn ask(&self, request: Outgoing) -> impl Future<Output = Option<Vec<Bytes>>> + Send;
+    fn send(&self, request: Outgoing) -> impl Future<Output = Option<Vec<Bytes>>> + Send;
 }
 
 impl Relay {
@@ -81,14 +81,14 @@ impl Relay {
         &self.settings
     }
 
-    /// Judges one message. A call to an unknown tool waits for the server's list, which `asker`
+    /// Judges one message. A call to an unknown tool waits for the server's list, which `sender`
     /// fetches.
-    pub async fn post(&self, message: Bytes, asker: &impl Ask) -> Posted {
+    pub async fn post(&self, message: Bytes, sender: &impl OwnRequestSender) -> Posted {
         self.line(message, Unlisted::Waits).await;
         let mut forward = None;
         if let Some(held) = self.held.try_next() {
             // Boxed because it is rare: futures are moved with all that they may contain.
-            forward = Box::pin(self.once_listed(held, asker)).await;
+            forward = Box::pin(self.once_listed(held, sender)).await;
         }
         while let Some(item) = self.to_server.try_next() {
             if !item.is_own() {
@@ -102,14 +102,14 @@ impl Relay {
         }
     }
 
-    /// Resumes a held call once `asker` has fetched the server's list, or failed to. Returns
+    /// Resumes a held call once `sender` has fetched the server's list, or failed to. Returns
     /// what may be sent.
-    async fn once_listed(&self, held: Held, asker: &impl Ask) -> Option<Cleared> {
+    async fn once_listed(&self, held: Held, sender: &impl OwnRequestSender) -> Option<Cleared> {
         let unlisted = held.clone();
         tokio::select! {
             biased;
             () = self.settle_held(held) => None,
-            item = self.asks(asker) => match item {
+            item = self.send_own_requests(sender) => match item {
                 Some(item) => Some(item),
                 // The tool is unknown and waiting will not change that.
                 None => {
@@ -123,18 +123,18 @@ impl Relay {
 
     /// Sends the gate's own requests until there is something of the client to send. `None` if
     /// the server does not respond.
-    async fn asks(&self, asker: &impl Ask) -> Option<Cleared> {
+    async fn send_own_requests(&self, sender: &impl OwnRequestSender) -> Option<Cleared> {
         while let Some(item) = self.to_server.next().await {
             if !item.is_own() {
                 return Some(item);
             }
-            let mut asking = Asking { relay: self, is_over: false };
-            let answer = asker.ask(Outgoing(item)).await;
-            asking.is_over = true;
+            let mut request = InFlight { relay: self, is_over: false };
+            let answer = sender.send(Outgoing(item)).await;
+            request.is_over = true;
             let Some(lines) = answer else { continue };
             let requests: Vec<_> =
-                lines.iter().flat_map(|line| self.observe(line).requests).collect();
-            if requests.is_empty() && self.state().tools.is_asking() {
+                lines.iter().flat_map(|line| self.observe(line).own_requests).collect();
+            if requests.is_empty() && self.state().tools.is_list_requested() {
                 return None;
             }
             for request in requests {
@@ -145,10 +145,11 @@ impl Relay {
     }
 
     /// Processes a message from the server: updates the state, and judges what it asks.
-    pub async fn heard(&self, message: &Bytes) -> Said {
-        let Heard { passed, replies, .. } = self.hear(message).await;
-        let replies = replies.into_iter().map(|reply| reply::lines(&[reply], false));
-        Said { passed, replies: replies.map(|told| Outgoing(Cleared::own(told))).collect() }
+    pub async fn receive(&self, message: &Bytes) -> Received {
+        let Processed { passed, replies, .. } = self.process(message).await;
+        let replies = replies.into_iter().map(|reply| Outgoing(Cleared::own(reply.into_line())));
+        let replies = replies.collect();
+        Received { passed, replies }
     }
 
     /// Whether unreadable messages of the server must not reach the client.
@@ -169,25 +170,25 @@ impl Relay {
     }
 
     /// Refuses and records a message that cannot be passed on. Returns the row's id.
-    pub async fn note_malformed(&self, method: &str, what: &str) -> Option<String> {
+    pub async fn refuse_malformed(&self, method: &str, what: &str) -> Option<String> {
         self.record_malformed(method, &Fault::request(what.to_owned())).await.request_id
     }
 
     /// Records requests of a server that a bridge refuses.
-    pub async fn note_not_bridged(&self, methods: &[String]) {
+    pub async fn record_not_bridged(&self, methods: &[String]) {
         for method in methods {
-            self.note_malformed(method, NOT_BRIDGED).await;
+            self.refuse_malformed(method, NOT_BRIDGED).await;
         }
     }
 
     /// Refuses and records an ambiguous message. Returns the response for the client; `None` if
     /// the message is unambiguous.
-    pub async fn refuse_unreadable(&self, message: &[u8]) -> Option<Told> {
-        let batches = self.state().era.allows_batches();
+    pub async fn refuse_unreadable(&self, message: &[u8]) -> Option<ToClient> {
+        let batches = self.state().era.batches();
         let unreadable = envelope::read(message, batches, Framing::Bodies).err()?;
-        let is_batch = unreadable.is_batch;
+        let layout = unreadable.layout;
         let answers = self.refused(unreadable).await;
-        Some(reply::lines(&answers, is_batch))
+        Some(reply::lines(&answers, layout))
     }
 
     /// Whether the request with this id is in flight.
@@ -216,8 +217,8 @@ impl Relay {
 
     /// Cancels a request of the client; in the empty scope, of any exchange.
     pub fn cancel(&self, id: &[u8]) {
-        let asked = self.state().pending.take(&self.key(id));
-        self.fail(asked, "cancelled");
+        let kind = self.state().pending.take(&self.key(id));
+        self.fail(kind, "cancelled");
     }
 
     /// Ends this exchange (in the empty scope: all of them): requests in flight will not be
@@ -246,12 +247,12 @@ impl Relay {
 
 /// Guard for a request of the gate in flight. Others wait for its response, and are woken to
 /// send their own if it is dropped.
-struct Asking<'r> {
+struct InFlight<'r> {
     relay: &'r Relay,
     is_over: bool,
 }
 
-impl Drop for Asking<'_> {
+impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         if !self.is_over {
             self.relay.withdraw();

@@ -1,4 +1,4 @@
-//! From the client to the server: read strictly, decide, and only then pass on.
+//! From the client to the server: parse strictly, decide, and only then forward.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use super::{Held, LIST_TIMEOUT, Relay};
 use crate::action::{Malformed, McpRequest, Target, ToolCall};
 use crate::gate::{Permit, Receipt};
 use crate::json::{Json, Object};
-use crate::mcp::envelope::{self, Call, Content, Fault, Message, Other, Unreadable};
+use crate::mcp::envelope::{self, Call, Content, Fault, Layout, Message, Other, Unreadable};
 use crate::mcp::era;
 use crate::mcp::frames::{Frame, Frames};
-use crate::mcp::pending::{Asked, Key, MAX_PENDING, Waiting};
+use crate::mcp::pending::{Key, MAX_PENDING, PendingRequest, RequestKind};
 use crate::mcp::reply::{self, Reply};
 use crate::mcp::tools::MAX_LISTS;
 use crate::verdict::{Denial, Reason, Stage, Verdict};
@@ -72,34 +72,34 @@ impl Relay {
 
     /// Processes one line.
     pub(super) async fn line(&self, line: Bytes, unlisted: Unlisted) {
-        let batches = self.state().era.allows_batches();
+        let batches = self.state().era.batches();
         let frame = match envelope::read(&line, batches, self.framing) {
             Ok(frame) => frame,
             Err(unreadable) => return Box::pin(self.refuse(unreadable)).await,
         };
-        let (messages, as_batch) = match frame {
+        let (messages, layout) = match frame {
             envelope::Frame::Blank => return self.pass(Cleared::blank(line)).await,
-            envelope::Frame::Single(message) => (vec![message], false),
-            envelope::Frame::Batch(messages) => (messages, true),
+            envelope::Frame::Single(message) => (vec![message], Layout::Single),
+            envelope::Frame::Batch(messages) => (messages, Layout::Batch),
         };
         if unlisted == Unlisted::Waits && self.hold(&line, &messages).await {
             return;
         }
-        self.decide(&line, messages, as_batch).await;
+        self.decide(&line, messages, layout).await;
     }
 
     /// Judges every message of `line` and sends it whole or not at all: batches are never
     /// split.
-    async fn decide(&self, line: &Bytes, messages: Vec<Message<'_>>, as_batch: bool) {
-        let ids: Vec<_> = messages.iter().map(Message::asking).collect();
+    async fn decide(&self, line: &Bytes, messages: Vec<Message<'_>>, layout: Layout) {
+        let ids: Vec<_> = messages.iter().map(Message::request_id).collect();
         let handshake_over = messages.iter().any(Message::is_initialized);
         let mut outgoing = None;
-        let mut noted: Vec<(Key, Waiting)> = Vec::new();
+        let mut pending: Vec<(Key, PendingRequest)> = Vec::new();
         let mut settled = Vec::new();
         let mut changes = Vec::new();
         for (index, message) in messages.into_iter().enumerate() {
-            let key = message.asking().map(|id| self.key(id));
-            let (mut asked, change) = self.described(&message);
+            let key = message.request_id().map(|id| self.key(id));
+            let (mut kind, change) = self.described(&message);
             changes.push(change);
             let (round_trip, judged) = match self.begin_round_trip(&message) {
                 Ok(round_trip) => (round_trip, self.judge(line, message).await),
@@ -108,28 +108,28 @@ impl Relay {
             match judged {
                 Judged::Cleared(line, receipt) => {
                     outgoing = Some(line);
-                    asked = receipt.map_or(asked, Asked::Admitted);
+                    kind = receipt.map_or(kind, RequestKind::Admitted);
                 }
                 Judged::Answers(line, request) => {
                     outgoing = Some(line);
                     settled.extend(request);
                 }
                 Judged::Refused(answer) => {
-                    self.reopen_questions(round_trip);
-                    for (_, Waiting { asked, round_trip }) in noted {
-                        self.fail(Some(asked), "its batch was refused");
-                        self.reopen_questions(round_trip);
+                    self.reopen_input_requests(round_trip);
+                    for (_, PendingRequest { kind, round_trip }) in pending {
+                        self.fail(Some(kind), "its batch was refused");
+                        self.reopen_input_requests(round_trip);
                     }
                     self.unsettle(settled);
-                    return self.answer_refused(&ids, index, answer, as_batch).await;
+                    return self.answer_refused(&ids, index, answer, layout).await;
                 }
             }
-            noted.extend(key.map(|key| (key, Waiting { asked, round_trip })));
+            pending.extend(key.map(|key| (key, PendingRequest { kind, round_trip })));
         }
         // Applied before sending, so that no response can arrive earlier.
-        changes.into_iter().for_each(|change| self.note(change));
-        for (key, waiting) in noted {
-            let earlier = self.state().pending.ask(key, waiting);
+        changes.into_iter().for_each(|change| self.apply(change));
+        for (key, request) in pending {
+            let earlier = self.state().pending.insert(key, request);
             self.fail(earlier.ok().flatten(), "its id was used again");
         }
         self.settle_requests(settled);
@@ -145,7 +145,7 @@ impl Relay {
         ids: &[Option<&[u8]>],
         refused: usize,
         answer: Option<Reply>,
-        as_batch: bool,
+        layout: Layout,
     ) {
         let mut answer = answer;
         let others = ids.iter().enumerate().filter_map(|(index, id)| {
@@ -156,7 +156,7 @@ impl Relay {
             }
         });
         let answers: Vec<_> = others.collect();
-        self.answer(&answers, as_batch).await;
+        self.answer(&answers, layout).await;
     }
 
     async fn judge(&self, line: &Bytes, message: Message<'_>) -> Judged {
@@ -240,9 +240,9 @@ impl Relay {
     }
 
     async fn refuse(&self, message: Unreadable) {
-        let is_batch = message.is_batch;
+        let layout = message.layout;
         let answers = self.refused(message).await;
-        self.answer(&answers, is_batch).await;
+        self.answer(&answers, layout).await;
     }
 
     /// Records an unreadable message. Returns the responses for its sender.
@@ -253,7 +253,7 @@ impl Relay {
             // Otherwise the server would wait forever.
             let _ = self
                 .to_server
-                .push(Cleared::own(reply::lines(&[reply::answer_lost(id).into()], false)))
+                .push(Cleared::own(Reply::from(reply::answer_lost(id)).into_line()))
                 .await;
         }
         reply::unreadable(&message, &denial)
@@ -276,24 +276,24 @@ impl Relay {
         }
     }
 
-    /// The pending request for `message`, and the state change it implies if it is allowed.
-    fn described(&self, message: &Message<'_>) -> (Asked, Change) {
+    /// What kind of request `message` is, and the state change it implies if it is allowed.
+    fn described(&self, message: &Message<'_>) -> (RequestKind, Change) {
         let state = self.state();
         let introduced = |meta: &Object| match state.era.is_open() {
             true => Change::Introduced(meta.clone()),
             false => Change::Nothing,
         };
         let other = match &message.content {
-            Content::Call(call) => return (Asked::Other, introduced(&call.meta)),
+            Content::Call(call) => return (RequestKind::Other, introduced(&call.meta)),
             Content::Other(other) => other,
-            Content::Response { .. } => return (Asked::Other, Change::Nothing),
+            Content::Response { .. } => return (RequestKind::Other, Change::Nothing),
         };
         let params = || other.params().unwrap_or_default();
         match other.method.as_str() {
-            "initialize" => return (Asked::Initialize, Change::ShakesHands),
+            "initialize" => return (RequestKind::Initialize, Change::ShakesHands),
             "notifications/cancelled" => {
                 let id = params().get("requestId").map(|id| self.key(id.to_string().as_bytes()));
-                return (Asked::Other, id.map_or(Change::Nothing, Change::GivesUp));
+                return (RequestKind::Other, id.map_or(Change::Nothing, Change::GivesUp));
             }
             _ => {}
         }
@@ -304,29 +304,30 @@ impl Relay {
             },
             None => Change::Nothing,
         };
-        let asked = match other.method.as_str() {
-            "tools/list" => {
-                Asked::Tools { cursor: cursor(&params()), generation: state.tools.generation() }
-            }
+        let kind = match other.method.as_str() {
+            "tools/list" => RequestKind::Tools {
+                cursor: cursor(&params()),
+                generation: state.tools.generation(),
+            },
             "tasks/result" | "tasks/get" | "tasks/cancel" => task(&params()),
-            _ => Asked::Other,
+            _ => RequestKind::Other,
         };
-        (asked, change)
+        (kind, change)
     }
 
     /// Applies a state change.
-    fn note(&self, change: Change) {
+    fn apply(&self, change: Change) {
         let mut state = self.state();
         match change {
             Change::Nothing => {}
-            Change::Introduced(meta) => state.era.seen(&meta),
-            Change::ShakesHands => state.era.asked(),
+            Change::Introduced(meta) => state.era.observe_meta(&meta),
+            Change::ShakesHands => state.era.begin_handshake(),
             Change::GivesUp(id) => {
                 state.held.remove(&id);
-                let asked = state.pending.take(&id);
+                let kind = state.pending.take(&id);
                 drop(state);
                 self.shared.news.notify_waiters();
-                self.fail(asked, "cancelled");
+                self.fail(kind, "cancelled");
             }
         }
     }
@@ -338,13 +339,13 @@ impl Relay {
         let held = {
             let mut state = self.state();
             let waits = calls().any(|call| state.needs_list(&call.name));
-            calls().for_each(|call| state.era.seen(&call.meta));
+            calls().for_each(|call| state.era.observe_meta(&call.meta));
             if !waits || !state.era.will_listen() {
                 return false;
             }
             // Batches cannot be cancelled in part.
             let single = messages.first().filter(|_| messages.len() == 1);
-            let id = single.and_then(Message::asking).map(|id| self.key(id));
+            let id = single.and_then(Message::request_id).map(|id| self.key(id));
             state.held.extend(id.clone());
             Held { line: line.clone(), id, tools: calls().map(|call| call.name.clone()).collect() }
         };
@@ -389,13 +390,13 @@ impl Relay {
                 if cancelled || !waits || !state.era.will_listen() {
                     return;
                 }
-                if lists == MAX_LISTS && !state.tools.is_asking() {
+                if lists == MAX_LISTS && !state.tools.is_list_requested() {
                     tracing::warn!(
                         "the server's tools change as they are listed; assuming the worst"
                     );
                     return state.tools.give_up();
                 }
-                (state.tools.ask(&state.era), state.tools.is_asking())
+                (state.tools.request_list(&state.era), state.tools.is_list_requested())
             };
             if let Some(request) = request {
                 lists += 1;
@@ -449,7 +450,7 @@ fn cursor(params: &Object) -> Option<Key> {
     Some(Key::new(cursor.to_string().as_bytes()))
 }
 
-fn task(params: &Object) -> Asked {
+fn task(params: &Object) -> RequestKind {
     let id = params.get("taskId").and_then(Json::as_str);
-    id.map_or(Asked::Other, |id| Asked::Task(id.to_owned()))
+    id.map_or(RequestKind::Other, |id| RequestKind::Task(id.to_owned()))
 }

@@ -1,6 +1,6 @@
-//! From the server to the client: everything passes as it is, but for the
-//! answers to the gate's own requests, what the server asks and is refused
-//! ([`super::server_requests`]) and, where that is wanted, tools that would be denied.
+//! From the server to the client: everything is forwarded unchanged, except responses to the gate's
+//! own requests, refused requests of the server ([`super::server_requests`]) and, if configured,
+//! tools that would be denied.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -15,14 +15,15 @@ use crate::action::{Target, ToolCall};
 use crate::gate::Receipt;
 use crate::json::Object;
 use crate::mcp::answer::{self, Answer, Message, Shape};
+use crate::mcp::envelope::Layout;
 use crate::mcp::frames::{Frame, Frames};
 use crate::mcp::listing::{self, Listed};
 use crate::mcp::open_requests::{Fingerprint, fingerprint};
-use crate::mcp::pending::{Asked, Key, Waiting};
-use crate::mcp::reply::{self, Mark, Reply, Told};
+use crate::mcp::pending::{Key, PendingRequest, RequestKind};
+use crate::mcp::reply::{self, Mark, Reply, ToClient};
 use crate::mcp::round_trips::RoundTrip;
 use crate::mcp::scan::Outline;
-use crate::mcp::tools::Swallowed;
+use crate::mcp::tools::ListProgress;
 use crate::net::body::UNTAKEN;
 use crate::store::audit::Outcome;
 
@@ -31,29 +32,29 @@ pub(in crate::mcp) const TWICE: &str =
     "the server answered one request twice; the first answer counts";
 
 /// What to do with one message from a server.
-pub(super) enum Fate {
+pub(super) enum Disposition {
     /// Forward it unchanged.
-    Passes,
+    Forward,
     /// Forward this instead: a filtered list, or an error.
-    Rewritten(Vec<u8>),
+    Replace(Vec<u8>),
     /// Drop it: it was for the gate, is a duplicate response, or is refused.
-    Swallowed,
+    Drop,
 }
 
 /// Result of processing a line from the server.
 #[derive(Default)]
-pub(super) struct Heard {
+pub(super) struct Processed {
     /// To be sent to the client.
     pub(super) passed: Option<Bytes>,
     /// Requests of the gate to be sent now.
-    pub(super) requests: Vec<Bytes>,
+    pub(super) own_requests: Vec<Bytes>,
     /// Responses to refused requests of the server.
     pub(super) replies: Vec<Reply>,
     /// Requests of the server to the client.
-    pub(super) asks: Vec<(Key, Fingerprint)>,
+    pub(super) server_requests: Vec<(Key, Fingerprint)>,
     /// Whether the last response was to a call.
     pub(super) answers_call: bool,
-    /// The request that was answered, if its own questions have to be known.
+    /// The request that was answered, if it may get input requests that have to be remembered.
     pub(super) round_trip: Option<RoundTrip>,
     /// [`Mark`] of the response in it.
     pub(super) mark: Mark,
@@ -83,16 +84,16 @@ impl Relay {
     }
 
     async fn server_line(&self, line: Bytes) {
-        let Heard { passed, requests, replies, mark, .. } = self.hear(&line).await;
-        // The client is gone, but the server may still finish.
+        let Processed { passed, own_requests, replies, mark, .. } = self.process(&line).await;
+        // An error means that the client is gone; the server may still finish.
         if let Some(bytes) = passed {
-            let _ = self.to_client.push(Told { bytes, mark }).await;
+            let _ = self.to_client.push(ToClient { bytes, mark }).await;
         }
-        for request in requests {
+        for request in own_requests {
             self.tell_server(request);
         }
         for reply in replies {
-            self.tell_server(reply::lines(&[reply], false));
+            self.tell_server(reply.into_line());
         }
     }
 
@@ -105,99 +106,106 @@ impl Relay {
     }
 
     /// Updates the state from a line.
-    pub(super) fn observe(&self, line: &Bytes) -> Heard {
+    pub(super) fn observe(&self, line: &Bytes) -> Processed {
         let messages = answer::messages(line);
-        let mut heard = Heard::default();
+        let mut processed = Processed::default();
         let mut answered = Answered::of(&messages);
-        let fates = messages.iter().map(|message| match answered.again(message) {
-            true => Fate::Swallowed,
-            false => self.settle(message, &mut heard),
+        let dispositions = messages.iter().map(|message| match answered.again(message) {
+            true => Disposition::Drop,
+            false => self.settle(message, &mut processed),
         });
-        let fates: Vec<_> = fates.collect();
-        heard.passed = passed(line, &messages, fates);
-        heard
+        let dispositions: Vec<_> = dispositions.collect();
+        processed.passed = passed(line, &messages, dispositions);
+        processed
     }
 
     /// Updates the state from one message, and completes the request it responds to.
-    pub(super) fn settle(&self, raw: &[u8], heard: &mut Heard) -> Fate {
-        heard.round_trip = None;
+    pub(super) fn settle(&self, raw: &[u8], processed: &mut Processed) -> Disposition {
+        processed.round_trip = None;
         match answer::single(raw) {
-            Message::Response { id, answer } => self.answered(raw, id, &answer, heard),
+            Message::Response { id, answer } => self.answered(raw, id, &answer, processed),
             Message::Notification { method } => {
                 if method == "notifications/tools/list_changed" {
                     self.state().tools.changed();
                     self.shared.news.notify_waiters();
                 }
-                Fate::Passes
+                Disposition::Forward
             }
             Message::Request { id } => {
-                heard.asks.push((Key::new(id), fingerprint(raw)));
-                Fate::Passes
+                processed.server_requests.push((Key::new(id), fingerprint(raw)));
+                Disposition::Forward
             }
             Message::Opaque => {
-                let asked = answer::id_of_response(raw)
+                let kind = answer::id_of_response(raw)
                     .and_then(|id| self.state().pending.take(&self.key(&id)));
-                self.close(asked, &Answer::Unreadable);
-                Fate::Passes
+                self.close(kind, &Answer::Unreadable);
+                Disposition::Forward
             }
         }
     }
 
-    fn answered(&self, raw: &[u8], id: &[u8], answer: &Answer<'_>, heard: &mut Heard) -> Fate {
-        let waiting = {
+    fn answered(
+        &self,
+        raw: &[u8],
+        id: &[u8],
+        answer: &Answer<'_>,
+        processed: &mut Processed,
+    ) -> Disposition {
+        let pending = {
             let mut state = self.state();
             let state = &mut *state;
-            if let Some(swallowed) = state.tools.swallow(id, answer, &state.era) {
-                match swallowed {
-                    Swallowed::Next(request) => heard.requests.push(request.into()),
-                    Swallowed::Settled => self.shared.news.notify_waiters(),
+            if let Some(progress) = state.tools.consume(id, answer, &state.era) {
+                match progress {
+                    ListProgress::NextPage(request) => processed.own_requests.push(request.into()),
+                    ListProgress::Ended => self.shared.news.notify_waiters(),
                 }
-                return Fate::Swallowed;
+                return Disposition::Drop;
             }
-            state.pending.take_waiting(&self.key(id))
+            state.pending.take_request(&self.key(id))
         };
-        let (asked, round_trip) = match waiting {
-            Some(Waiting { asked, round_trip }) => (Some(asked), round_trip),
+        let (kind, round_trip) = match pending {
+            Some(PendingRequest { kind, round_trip }) => (Some(kind), round_trip),
             None => (None, None),
         };
         match answer {
             // It failed: it may be sent again as it was.
-            Answer::Error(_) => self.reopen_questions(round_trip),
-            _ => heard.round_trip = round_trip,
+            Answer::Error(_) => self.reopen_input_requests(round_trip),
+            _ => processed.round_trip = round_trip,
         }
-        let is_list = matches!(asked, Some(Asked::Tools { .. }));
+        let is_list = matches!(kind, Some(RequestKind::Tools { .. }));
         // A batch has the rows of all requests, and the quota of the last one.
-        let mark = asked.as_ref().map(Asked::mark).unwrap_or_default();
-        heard.mark.rows.extend(mark.rows);
-        heard.mark.quota = mark.quota.or(heard.mark.quota);
-        heard.answers_call = matches!(&asked, Some(Asked::Admitted(receipt)) if receipt.is_call());
-        self.close(asked, answer);
+        let mark = kind.as_ref().map(RequestKind::mark).unwrap_or_default();
+        processed.mark.rows.extend(mark.rows);
+        processed.mark.quota = mark.quota.or(processed.mark.quota);
+        processed.answers_call =
+            matches!(&kind, Some(RequestKind::Admitted(receipt)) if receipt.is_call());
+        self.close(kind, answer);
         match answer {
             Answer::Result(shape) if is_list && self.settings.hide_denied => self.hide(raw, shape),
-            _ => Fate::Passes,
+            _ => Disposition::Forward,
         }
     }
 
     /// Completes a request: updates the state from the response, and completes the row.
-    fn close(&self, asked: Option<Asked>, answer: &Answer<'_>) {
-        match asked {
-            Some(Asked::Admitted(receipt)) => self.complete(receipt, answer),
-            Some(Asked::Tools { cursor, generation }) => {
+    fn close(&self, kind: Option<RequestKind>, answer: &Answer<'_>) {
+        match kind {
+            Some(RequestKind::Admitted(receipt)) => self.complete(receipt, answer),
+            Some(RequestKind::Tools { cursor, generation }) => {
                 if let Answer::Result(shape) = answer {
                     self.state().tools.page(cursor.as_ref(), generation, shape);
                     self.shared.news.notify_waiters();
                 }
             }
-            Some(Asked::Initialize) => {
+            Some(RequestKind::Initialize) => {
                 let version = match answer {
                     Answer::Result(shape) => shape.protocol_version.and_then(answer::string),
                     _ => None,
                 };
-                self.state().era.answered(version);
+                self.state().era.end_handshake(version);
                 self.shared.news.notify_waiters();
             }
-            Some(Asked::Task(task)) => self.task_answered(&task, answer),
-            Some(Asked::Other) | None => {}
+            Some(RequestKind::Task(task)) => self.task_answered(&task, answer),
+            Some(RequestKind::Other) | None => {}
         }
     }
 
@@ -229,10 +237,10 @@ impl Relay {
         }
     }
 
-    fn hide(&self, raw: &[u8], shape: &Shape<'_>) -> Fate {
-        let Some(tools) = shape.tools else { return Fate::Passes };
+    fn hide(&self, raw: &[u8], shape: &Shape<'_>) -> Disposition {
+        let Some(tools) = shape.tools else { return Disposition::Forward };
         let rewritten = listing::without(raw, tools, |listed| self.is_hidden(listed));
-        rewritten.map_or(Fate::Passes, Fate::Rewritten)
+        rewritten.map_or(Disposition::Forward, Disposition::Replace)
     }
 
     /// Whether the policy denies every call of this tool. Unreadable entries are hidden, too.
@@ -262,22 +270,21 @@ impl Relay {
     ) {
         let Some(id) = outline.id else { return };
         if outline.has_method {
-            let answer = reply::lines(&[refuse(Some(&id)).into()], false);
-            self.tell_server(answer);
+            self.tell_server(Reply::from(refuse(Some(&id))).into_line());
         } else if outline.is_response {
-            let (own, asked) = {
+            let (own, kind) = {
                 let mut state = self.state();
                 let state = &mut *state;
-                let own = state.tools.swallow(&id, &Answer::Unreadable, &state.era).is_some();
+                let own = state.tools.consume(&id, &Answer::Unreadable, &state.era).is_some();
                 (own, state.pending.take(&self.key(&id)))
             };
             self.shared.news.notify_waiters();
-            match asked {
-                Some(Asked::Admitted(receipt)) => self.fail_receipt(&receipt, status),
+            match kind {
+                Some(RequestKind::Admitted(receipt)) => self.fail_receipt(&receipt, status),
                 other => self.close(other, &Answer::Unreadable),
             }
             if !own {
-                self.answer(&[refuse(Some(&id)).into()], false).await;
+                self.answer(&[refuse(Some(&id)).into()], Layout::Single).await;
             }
         }
     }
@@ -306,25 +313,31 @@ impl Answered {
 }
 
 /// The part of a line that is forwarded.
-pub(super) fn passed(line: &Bytes, messages: &[&[u8]], mut fates: Vec<Fate>) -> Option<Bytes> {
-    match fates.as_mut_slice() {
-        [Fate::Passes] => Some(line.clone()),
-        [Fate::Swallowed] => None,
-        [Fate::Rewritten(line)] => Some(std::mem::take(line).into()),
-        all if all.iter().all(|fate| matches!(fate, Fate::Passes)) => Some(line.clone()),
+pub(super) fn passed(
+    line: &Bytes,
+    messages: &[&[u8]],
+    mut dispositions: Vec<Disposition>,
+) -> Option<Bytes> {
+    match dispositions.as_mut_slice() {
+        [Disposition::Forward] => Some(line.clone()),
+        [Disposition::Drop] => None,
+        [Disposition::Replace(line)] => Some(std::mem::take(line).into()),
+        all if all.iter().all(|disposition| matches!(disposition, Disposition::Forward)) => {
+            Some(line.clone())
+        }
         some => rejoin(messages, some),
     }
 }
 
 /// A batch without dropped messages; `None` if nothing is left.
-fn rejoin(messages: &[&[u8]], fates: &[Fate]) -> Option<Bytes> {
+fn rejoin(messages: &[&[u8]], dispositions: &[Disposition]) -> Option<Bytes> {
     let kept: Vec<&[u8]> = messages
         .iter()
-        .zip(fates)
-        .filter_map(|(message, fate)| match fate {
-            Fate::Passes => Some(*message),
-            Fate::Rewritten(line) => Some(line.as_slice()),
-            Fate::Swallowed => None,
+        .zip(dispositions)
+        .filter_map(|(message, disposition)| match disposition {
+            Disposition::Forward => Some(*message),
+            Disposition::Replace(line) => Some(line.as_slice()),
+            Disposition::Drop => None,
         })
         .collect();
     let joined = kept.join(&b","[..]);

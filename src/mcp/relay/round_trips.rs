@@ -1,5 +1,6 @@
-//! The answers that a client sends with a request (2026-07-28): where what servers ask is
-//! judged, only to questions that it was given.
+//! A client's `inputResponses` (2026-07-28). If servers' requests are judged, only those to input
+//! requests that it was sent may pass; else a client could send the server the response to a
+//! request that was refused.
 
 use std::sync::Arc;
 
@@ -11,17 +12,20 @@ use crate::mcp::round_trips::RoundTrip;
 use crate::policy::Mode;
 use crate::verdict::Reason;
 
-/// What is wrong with an answer to a question that is not open.
+/// Error for an input response whose input request is not open.
 const UNASKED: &str = "`inputResponses` answers what the server has not asked for this request, \
                        or what is answered already; AgentGate knows of no such question";
 
-/// What the client may do.
+/// Advice for the client.
 const AGAIN: &str = "Send the request without `inputResponses` and `requestState`: the server \
                      then asks anew.";
 
 impl Relay {
-    /// What a message of the client's is among several that are the same but for their
-    /// answers, where that has to be known; takes the questions that it answers.
+    /// The round of a client's message; `None` if servers' requests are not judged. Closes the
+    /// input requests that it responds to.
+    ///
+    /// # Errors
+    /// [`Fault`] if it must be refused.
     pub(super) fn begin_round_trip(
         &self,
         message: &Message<'_>,
@@ -29,17 +33,19 @@ impl Relay {
         let Some(policy) = self.gate.policy_on_servers() else { return Ok(None) };
         let enforced = policy.judges_servers() == Some(Mode::Enforce);
         match RoundTrip::of(message) {
-            Ok(Some(mut round_trip)) if !self.state().questions.answer(&round_trip.answers) => {
-                round_trip.answers.clear();
+            Ok(Some(mut round_trip))
+                if !self.state().input_requests.take(&round_trip.responses) =>
+            {
+                round_trip.responses.clear();
                 if enforced { Err(Fault::request(UNASKED)) } else { Ok(Some(round_trip)) }
             }
-            // What only observes changes nothing.
+            // In observe mode nothing is refused.
             Err(_) if !enforced => Ok(None),
             other => other,
         }
     }
 
-    /// Refuses and records a message that answers what it must not.
+    /// Refuses and records a message because of its input responses.
     pub(super) async fn refuse_round_trip(&self, message: &Message<'_>, fault: Fault) -> Judged {
         let (method, call) = match &message.content {
             Content::Call(call) => ("tools/call", Some(call)),
@@ -60,10 +66,10 @@ impl Relay {
         })
     }
 
-    /// A request was not passed on, or failed: its questions wait for another answer.
-    pub(super) fn reopen_questions(&self, round_trip: Option<RoundTrip>) {
-        if let Some(round_trip) = round_trip.filter(|it| !it.answers.is_empty()) {
-            self.state().questions.open(round_trip.answers);
+    /// Reopens the input requests of a request that was not passed on, or failed.
+    pub(super) fn reopen_input_requests(&self, round_trip: Option<RoundTrip>) {
+        if let Some(round_trip) = round_trip.filter(|it| !it.responses.is_empty()) {
+            self.state().input_requests.open(round_trip.responses);
         }
     }
 }

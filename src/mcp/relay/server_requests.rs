@@ -1,6 +1,6 @@
-//! What the server asks of the client: decided where a rule speaks of it, and answered
-//! here where it is refused. Where none does, it passes unread, and only its ids are
-//! kept, so that each request gets one answer.
+//! Requests of the server to the client. If a rule refers to them, they are decided, and answered
+//! here if refused. Otherwise they pass unread, and only their ids are remembered, so that each
+//! gets one response.
 
 use std::sync::Arc;
 
@@ -9,18 +9,18 @@ use bytes::Bytes;
 use super::Relay;
 use super::cleared::Cleared;
 use super::inward::Judged;
-use super::outward::{Answered, Fate, Heard, passed};
+use super::outward::{Answered, Disposition, Processed, passed};
 use crate::action::{McpRequest, Target};
 use crate::gate::Receipt;
 use crate::json::Object;
 use crate::mcp::answer::{self, Message};
-use crate::mcp::envelope::{Content, Fault, Other, Unreadable, likely_method};
-use crate::mcp::open_requests::{self, Fingerprint, Place, fingerprint};
+use crate::mcp::envelope::{Content, Fault, Layout, Other, Unreadable, likely_method};
+use crate::mcp::open_requests::{self, Fingerprint, Registration, fingerprint};
 use crate::mcp::pending::Key;
 use crate::mcp::reply::{self, Form, Reply, Speaker};
-use crate::mcp::round_trips::questions;
+use crate::mcp::round_trips::input_requests;
 use crate::mcp::scan::{is_id, outline};
-use crate::mcp::server_requests::{self, Asked};
+use crate::mcp::server_requests::{self, ServerRequest};
 use crate::policy::{Mode, Policy};
 use crate::store::audit::Outcome;
 use crate::verdict::Denial;
@@ -52,48 +52,53 @@ struct Judging<'m> {
 impl Relay {
     /// Updates the state from a line of the server. If the policy has rules about servers'
     /// requests, judges it.
-    pub(super) async fn hear(&self, line: &Bytes) -> Heard {
+    pub(super) async fn process(&self, line: &Bytes) -> Processed {
         let Some(policy) = self.gate.policy_on_servers() else {
-            let mut heard = self.observe(line);
-            if heard.passed.is_some() {
-                for (id, fingerprint) in heard.asks.drain(..) {
+            let mut processed = self.observe(line);
+            if processed.passed.is_some() {
+                for (id, fingerprint) in processed.server_requests.drain(..) {
                     self.state().open_requests.open(id, fingerprint, None);
                 }
             }
-            return heard;
+            return processed;
         };
-        Box::pin(self.hear_judging(&policy, line)).await
+        Box::pin(self.process_judging(&policy, line)).await
     }
 
-    async fn hear_judging(&self, policy: &Arc<Policy>, line: &Bytes) -> Heard {
+    async fn process_judging(&self, policy: &Arc<Policy>, line: &Bytes) -> Processed {
         let messages = answer::messages(line);
-        let mut heard = Heard::default();
-        let (mut answered, mut fates) = (Answered::of(&messages), Vec::new());
+        let mut processed = Processed::default();
+        let (mut answered, mut dispositions) = (Answered::of(&messages), Vec::new());
         for message in &messages {
-            let fate = match answered.again(message) {
-                true => Fate::Swallowed,
-                false => self.settle(message, &mut heard),
+            let disposition = match answered.again(message) {
+                true => Disposition::Drop,
+                false => self.settle(message, &mut processed),
             };
-            fates.push(match fate {
-                Fate::Swallowed => Fate::Swallowed,
-                fate => self.judge_said(policy, message, &mut heard).await.unwrap_or(fate),
+            dispositions.push(match disposition {
+                Disposition::Drop => Disposition::Drop,
+                disposition => self
+                    .judge_server_message(policy, message, &mut processed)
+                    .await
+                    .unwrap_or(disposition),
             });
         }
-        heard.passed = passed(line, &messages, fates);
-        heard
+        processed.passed = passed(line, &messages, dispositions);
+        processed
     }
 
-    /// The [`Fate`] of a message that is refused; `None` if it is allowed.
-    async fn judge_said(
+    /// The [`Disposition`] of a message that is refused; `None` if it is allowed.
+    async fn judge_server_message(
         &self,
         policy: &Arc<Policy>,
         raw: &[u8],
-        heard: &mut Heard,
-    ) -> Option<Fate> {
+        processed: &mut Processed,
+    ) -> Option<Disposition> {
         let enforced = policy.judges_servers() == Some(Mode::Enforce);
-        let said = match server_requests::read(raw, self.framing) {
-            Ok(said) => said?,
-            Err(fault) if enforced => return Some(self.refuse_said(raw, fault, heard).await),
+        let message = match server_requests::read(raw, self.framing) {
+            Ok(message) => message?,
+            Err(fault) if enforced => {
+                return Some(self.refuse_server_message(raw, fault, processed).await);
+            }
             // In observe mode nothing is refused.
             Err(_) => {
                 if let Message::Request { id } = answer::single(raw) {
@@ -102,16 +107,18 @@ impl Relay {
                 return None;
             }
         };
-        let judging = Judging { policy, raw, id: said.message.asking(), enforced };
-        match &said.message.content {
+        let requests = &message.requests;
+        let message = &message.message;
+        let judging = Judging { policy, raw, id: message.request_id(), enforced };
+        match &message.content {
             Content::Response { .. } => {
-                let id = said.message.id.unwrap_or(b"null");
-                self.judge_within(judging, id, &said.asked, heard).await
+                let id = message.id.unwrap_or(b"null");
+                self.judge_within(judging, id, requests, processed).await
             }
-            Content::Other(other) => self.judge_request(judging, other, &said.asked, heard).await,
+            Content::Other(other) => self.judge_request(judging, other, requests, processed).await,
             Content::Call(_) if enforced => {
                 let fault = Fault::request("a server calls no tools of its client");
-                Some(self.refuse_said(raw, fault, heard).await)
+                Some(self.refuse_server_message(raw, fault, processed).await)
             }
             Content::Call(_) => None,
         }
@@ -122,31 +129,35 @@ impl Relay {
         &self,
         judging: Judging<'_>,
         other: &Other<'_>,
-        within: &[Asked],
-        heard: &mut Heard,
-    ) -> Option<Fate> {
+        within: &[ServerRequest],
+        processed: &mut Processed,
+    ) -> Option<Disposition> {
         let fingerprint = fingerprint(judging.raw);
         let key = judging.id.map(Key::new);
         if let (Some(key), true) = (&key, judging.enforced) {
             // Bound first, so that the lock is not held across the await.
-            let place = self.state().open_requests.begin(key, fingerprint);
-            match place {
-                Place::New => {}
-                Place::Refused => return Some(Fate::Swallowed),
-                Place::Taken => {
+            let registration = self.state().open_requests.begin(key, fingerprint);
+            match registration {
+                Registration::New => {}
+                Registration::Refused => return Some(Disposition::Drop),
+                Registration::IdInUse => {
                     self.record_malformed(&other.method, &Fault::request(TAKEN)).await;
-                    return Some(Fate::Swallowed);
+                    return Some(Disposition::Drop);
                 }
             }
         }
         let own = match is_judged(judging.policy, &other.method).then(|| other.params()) {
-            Some(Ok(params)) => Some(Asked { method: other.method.clone(), params, name: None }),
-            Some(Err(fault)) => return Some(self.refuse_said(judging.raw, fault, heard).await),
+            Some(Ok(params)) => {
+                Some(ServerRequest { method: other.method.clone(), params, name: None })
+            }
+            Some(Err(fault)) => {
+                return Some(self.refuse_server_message(judging.raw, fault, processed).await);
+            }
             None => None,
         };
         match self.decide_about(judging.policy, own.iter().chain(within)).await {
             Ok(receipts) => {
-                self.state().questions.open(questions(judging.raw, within, None));
+                self.state().input_requests.open(input_requests(judging.raw, within, None));
                 if let Some(key) = key {
                     let receipt = receipts.into_iter().next().filter(|_| own.is_some());
                     self.state().open_requests.open(key, fingerprint, receipt);
@@ -156,9 +167,9 @@ impl Relay {
             Err((method, denial)) => {
                 if let (Some(id), Some(key)) = (judging.id, key) {
                     self.state().open_requests.refuse(key, fingerprint);
-                    heard.replies.push(reply::refused_method(Some(id), &method, &denial));
+                    processed.replies.push(reply::refused_method(Some(id), &method, &denial));
                 }
-                Some(Fate::Swallowed)
+                Some(Disposition::Drop)
             }
         }
     }
@@ -168,14 +179,14 @@ impl Relay {
         &self,
         judging: Judging<'_>,
         id: &[u8],
-        asked: &[Asked],
-        heard: &mut Heard,
-    ) -> Option<Fate> {
-        let answers_call = heard.answers_call;
-        let (method, denial) = match self.decide_about(judging.policy, asked.iter()).await {
+        requests: &[ServerRequest],
+        processed: &mut Processed,
+    ) -> Option<Disposition> {
+        let answers_call = processed.answers_call;
+        let (method, denial) = match self.decide_about(judging.policy, requests.iter()).await {
             Ok(_) => {
-                let questions = questions(judging.raw, asked, heard.round_trip.as_ref());
-                self.state().questions.open(questions);
+                let opened = input_requests(judging.raw, requests, processed.round_trip.as_ref());
+                self.state().input_requests.open(opened);
                 return None;
             }
             Err(refused) => refused,
@@ -192,7 +203,7 @@ impl Relay {
             (false, _) => Form::Error,
         };
         let answer = reply::refused_within(id, &method, form, &denial);
-        Some(answered_instead(judging.raw, answer, heard))
+        Some(replaced_by(judging.raw, answer, processed))
     }
 
     /// Judges each request that a rule refers to, up to the first that is refused; then none of
@@ -200,14 +211,14 @@ impl Relay {
     async fn decide_about<'a>(
         &self,
         policy: &Arc<Policy>,
-        asked: impl Iterator<Item = &'a Asked>,
+        requests: impl Iterator<Item = &'a ServerRequest>,
     ) -> Result<Vec<Receipt>, (String, Denial)> {
         let mut receipts: Vec<Receipt> = Vec::new();
-        for Asked { method, params, .. } in asked {
+        for ServerRequest { method, params, .. } in requests {
             if !is_judged(policy, method) {
                 continue;
             }
-            let target = self.asks_for(method, params.clone());
+            let target = self.target(method, params.clone());
             match self.gate.admit_by(Arc::clone(policy), self.action(target), ()).await {
                 Ok(permit) => receipts.push(permit.redeem().1),
                 Err(denial) => {
@@ -220,14 +231,19 @@ impl Relay {
         Ok(receipts)
     }
 
-    fn asks_for(&self, method: &str, params: Object) -> Target {
+    fn target(&self, method: &str, params: Object) -> Target {
         let (server, method) = (Arc::clone(&self.settings.server), method.to_owned());
         Target::Method(McpRequest { server, method, params })
     }
 
     /// Refuses and records an ambiguous message. Responds to whoever sent the request, or waits
     /// for the response.
-    async fn refuse_said(&self, raw: &[u8], fault: Fault, heard: &mut Heard) -> Fate {
+    async fn refuse_server_message(
+        &self,
+        raw: &[u8],
+        fault: Fault,
+        processed: &mut Processed,
+    ) -> Disposition {
         tracing::warn!(%fault, "a message of the server's is not passed on");
         let outline = outline(raw);
         let denial = self.record_malformed(likely_method(raw).unwrap_or_default(), &fault).await;
@@ -236,9 +252,9 @@ impl Relay {
                 && self.refuses(Key::new(&id), fingerprint(raw))
             {
                 let message = Unreadable::answering(Some(&id), fault);
-                heard.replies.extend(reply::unreadable(&message, &denial));
+                processed.replies.extend(reply::unreadable(&message, &denial));
             }
-            return Fate::Swallowed;
+            return Disposition::Drop;
         }
         // The id under which its request was removed from the pending ones, even if it is in
         // doubt.
@@ -247,8 +263,8 @@ impl Relay {
             _ => outline.id.filter(|_| outline.is_response),
         };
         match id {
-            Some(id) => answered_instead(raw, reply::withheld(&id, &fault, &denial), heard),
-            None => Fate::Swallowed,
+            Some(id) => replaced_by(raw, reply::withheld(&id, &fault, &denial), processed),
+            None => Disposition::Drop,
         }
     }
 
@@ -257,10 +273,10 @@ impl Relay {
     fn refuses(&self, id: Key, fingerprint: Fingerprint) -> bool {
         let mut state = self.state();
         let is_new = match state.open_requests.begin(&id, fingerprint) {
-            Place::New => true,
+            Registration::New => true,
             // `judge_request` got as far as registering it.
-            Place::Taken => state.open_requests.is_judged(&id, fingerprint),
-            Place::Refused => false,
+            Registration::IdInUse => state.open_requests.is_judged(&id, fingerprint),
+            Registration::Refused => false,
         };
         if is_new {
             state.open_requests.refuse(id, fingerprint);
@@ -316,10 +332,10 @@ fn is_judged(policy: &Policy, method: &str) -> bool {
 }
 
 /// Replaces the response `raw` (which may be a line) by `answer`.
-fn answered_instead(raw: &[u8], answer: Reply, heard: &mut Heard) -> Fate {
-    let told = reply::lines(&[answer], false);
-    heard.mark.rows.extend(told.mark.rows);
-    heard.mark.speaker = Speaker::Gate;
+fn replaced_by(raw: &[u8], answer: Reply, processed: &mut Processed) -> Disposition {
+    let answer = reply::lines(&[answer], Layout::Single);
+    processed.mark.rows.extend(answer.mark.rows);
+    processed.mark.speaker = Speaker::Gate;
     let end: &[u8] = if raw.ends_with(b"\n") { b"\n" } else { b"" };
-    Fate::Rewritten([told.bytes.trim_ascii_end(), end].concat())
+    Disposition::Replace([answer.bytes.trim_ascii_end(), end].concat())
 }

@@ -106,8 +106,8 @@ impl Session {
         let (server, far) = tokio::io::duplex(64 << 10);
         let running = {
             let relay = Arc::clone(&relay);
-            let (says, hears) = tokio::io::split(near);
-            let client = (says, relay.tells(hears));
+            let (input, output) = tokio::io::split(near);
+            let client = (input, relay.write_client(output));
             tokio::spawn(async move { relay.run(client, tokio::io::split(far)).await })
         };
         Self {
@@ -326,7 +326,7 @@ async fn a_call_beyond_those_that_are_kept_track_of_is_refused_and_recorded() {
     session.client.line().await;
     for id in 0..crate::mcp::pending::MAX_PENDING {
         let key = session.relay.key(format!("\"{id}\"").as_bytes());
-        session.relay.state().pending.ask(key, Asked::Other).unwrap();
+        session.relay.state().pending.insert(key, RequestKind::Other).unwrap();
     }
     session.client.say(call(1, "look")).await;
     let error = &session.client.hear().await["error"];

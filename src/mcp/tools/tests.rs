@@ -19,8 +19,8 @@ fn page(tools: &mut Tools, cursor: Option<&str>, list: &str, next: Option<&str>)
 
 fn initialized() -> Era {
     let mut era = Era::default();
-    era.asked();
-    era.answered(Some("2025-11-25".to_owned()));
+    era.begin_handshake();
+    era.end_handshake(Some("2025-11-25".to_owned()));
     era.initialized();
     era
 }
@@ -106,55 +106,55 @@ fn hints_of_a_server_that_is_not_trusted_only_tighten() {
 #[test]
 fn the_gate_asks_page_by_page_and_swallows_only_its_own() {
     let mut tools = Tools::new(true);
-    assert_eq!(tools.ask(&Era::default()), None);
-    assert!(!tools.is_asking());
+    assert_eq!(tools.request_list(&Era::default()), None);
+    assert!(!tools.is_list_requested());
     let era = initialized();
-    let first = tools.ask(&era).unwrap();
-    assert_eq!(tools.ask(&era), None, "one at a time");
+    let first = tools.request_list(&era).unwrap();
+    assert_eq!(tools.request_list(&era), None, "one at a time");
     let line = br#"{"id":0,"result":{"tools":[{"name":"a"}],"nextCursor":"c"}}"#;
     let Message::Response { answer, .. } = single(line) else { panic!() };
-    assert_eq!(tools.swallow(b"1", &answer, &era), None);
-    let Some(Swallowed::Next(second)) = tools.swallow(&id_of(&first), &answer, &era) else {
+    assert_eq!(tools.consume(b"1", &answer, &era), None);
+    let Some(ListProgress::NextPage(second)) = tools.consume(&id_of(&first), &answer, &era) else {
         panic!()
     };
     assert!(String::from_utf8(second.clone()).unwrap().contains(r#""params":{"cursor":"c"}"#));
     assert_ne!(id_of(&first), id_of(&second));
     let line = br#"{"id":0,"result":{"tools":[{"name":"b"}]}}"#;
     let Message::Response { answer, .. } = single(line) else { panic!() };
-    assert_eq!(tools.swallow(&id_of(&second), &answer, &era), Some(Swallowed::Settled));
+    assert_eq!(tools.consume(&id_of(&second), &answer, &era), Some(ListProgress::Ended));
     assert_eq!(tools.lookup("c"), Lookup::Known(None));
 }
 
 #[test]
 fn a_list_that_does_not_come_is_the_worst_case_until_it_changes() {
     let mut tools = Tools::new(true);
-    let line = tools.ask(&initialized()).unwrap();
+    let line = tools.request_list(&initialized()).unwrap();
     tools.give_up();
     assert_eq!(tools.lookup("a"), Lookup::Known(None));
     let late = single(
         br#"{"id":0,"result":{"tools":[{"name":"a","annotations":{"readOnlyHint":true}}]}}"#,
     );
     let Message::Response { answer, .. } = late else { panic!() };
-    assert_eq!(tools.swallow(&id_of(&line), &answer, &initialized()), Some(Swallowed::Settled));
+    assert_eq!(tools.consume(&id_of(&line), &answer, &initialized()), Some(ListProgress::Ended));
     assert!(matches!(tools.lookup("a"), Lookup::Known(Some(_))));
     tools.changed();
-    let line = tools.ask(&initialized()).unwrap();
+    let line = tools.request_list(&initialized()).unwrap();
     let refused = Answer::Error(Some(b"-32601"));
-    assert_eq!(tools.swallow(&id_of(&line), &refused, &initialized()), Some(Swallowed::Settled));
+    assert_eq!(tools.consume(&id_of(&line), &refused, &initialized()), Some(ListProgress::Ended));
     assert_eq!(tools.lookup("b"), Lookup::Known(None));
 }
 
 #[test]
 fn an_endless_list_ends() {
     let mut tools = Tools::new(true);
-    let mut line = tools.ask(&initialized()).unwrap();
+    let mut line = tools.request_list(&initialized()).unwrap();
     let mut pages = 1;
     loop {
         let page = br#"{"id":0,"result":{"tools":[],"nextCursor":"again"}}"#;
         let Message::Response { answer, .. } = single(page) else { panic!() };
-        match tools.swallow(&id_of(&line), &answer, &initialized()) {
-            Some(Swallowed::Next(next)) => (line, pages) = (next, pages + 1),
-            settled => break assert_eq!(settled, Some(Swallowed::Settled)),
+        match tools.consume(&id_of(&line), &answer, &initialized()) {
+            Some(ListProgress::NextPage(next)) => (line, pages) = (next, pages + 1),
+            settled => break assert_eq!(settled, Some(ListProgress::Ended)),
         }
     }
     assert_eq!(pages, MAX_PAGES);

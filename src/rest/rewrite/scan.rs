@@ -154,13 +154,13 @@ impl<E: Editor> Scanner<E> {
 
     /// The meaning of the current name.
     fn member(&self) -> Option<E::Member> {
-        let said = match self.frames.last() {
+        let member = match self.frames.last() {
             Some(Frame::Object { member, .. } | Frame::Array { member }) if self.beyond == 0 => {
                 *member
             }
             _ => None,
         };
-        said.or_else(|| self.editor.unnamed())
+        member.or_else(|| self.editor.unnamed())
     }
 
     /// Consumes the rest of the current string; returns what follows it.
@@ -217,9 +217,9 @@ impl<E: Editor> Scanner<E> {
             Inside::Plain => {}
             Inside::Name => {
                 let name = unescape(&raw).filter(|_| raw.len() <= MAX_NAME);
-                let said = name.and_then(|name| self.editor.member(&name));
+                let value = name.and_then(|name| self.editor.member(&name));
                 if let Some(Frame::Object { member, .. }) = self.frames.last_mut() {
-                    *member = said;
+                    *member = value;
                 }
             }
             Inside::Url(member) => {

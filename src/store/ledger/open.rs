@@ -1,4 +1,4 @@
-//! Opening a database: whether it is all that it was.
+//! Opens a database and checks that it contains everything it had.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -49,9 +49,9 @@ impl Ledger {
     ) -> Result<Option<i64>, StoreError> {
         let (files, lock) = locate(named)?;
         let _held = hold(&files, &lock, options)?;
-        let noted = files.recorded_heads().map_err(|error| files.open_error(error))?;
+        let recorded = files.recorded_heads().map_err(|error| files.open_error(error))?;
         let mut ledger = Self::open_locked((files, lock), options, None, End::AsIs)?;
-        let lost = HeadRecord::lost(&noted, &ledger.connection);
+        let lost = HeadRecord::lost(&recorded, &ledger.connection);
         let lost = lost.map_err(|error| ledger.files.open_error(error))?;
         let Some(lost) = lost else { return Ok(None) };
         let mut transaction = ledger.begin()?;
@@ -60,8 +60,8 @@ impl Ledger {
         transaction.append_rare(at, &content, (Some(lost.seq), Some(&lost.hash)))?;
         transaction.commit()?;
         let files = &ledger.files;
-        let noted = files.sync_wal().and_then(|()| files.write_head(&ledger.head.record()));
-        noted.map_err(|error| files.open_error(error))?;
+        let written = files.sync_wal().and_then(|()| files.write_head(&ledger.head.record()));
+        written.map_err(|error| files.open_error(error))?;
         Ok(Some(lost.seq))
     }
 
@@ -75,8 +75,8 @@ impl Ledger {
             before.set_busy_timeout(options.lock_timeout);
             before.rescue(&files)?;
         }
-        let noted = files.recorded_heads().map_err(|error| files.open_error(error))?;
-        make_or_check((&files, &lock), noted.iter().max().filter(|_| end == End::Whole))?;
+        let recorded = files.recorded_heads().map_err(|error| files.open_error(error))?;
+        make_or_check((&files, &lock), recorded.iter().max().filter(|_| end == End::Whole))?;
         let alone = newest_alone(&files);
         let connection = schema::open_to_write(&files, options)?;
         let failed = |error: rusqlite::Error| files.unopened(&error);
@@ -93,7 +93,7 @@ impl Ledger {
             check_recorded(&files, &connection, before, newest)?;
         }
         let mut ledger = Self::new((files, lock), connection, keys)?;
-        if fresh && end == End::Whole && (before.is_some() || !noted.is_empty() || outlived) {
+        if fresh && end == End::Whole && (before.is_some() || !recorded.is_empty() || outlived) {
             ledger.append_recreated()?;
         }
         ledger.check_opened()?;
@@ -125,12 +125,12 @@ impl Ledger {
             dictionary: Dictionary::default(),
             windows: slots::Windows::default(),
             recent: Recent::default(),
-            folded: meta(&connection, "folded").map_err(failed)?.unwrap_or_default(),
-            fold_every: index::FOLD_EVERY,
+            indexed: meta(&connection, "folded").map_err(failed)?.unwrap_or_default(),
+            index_after: index::INDEX_AFTER,
             broken: false,
             overwritten: false,
             #[cfg(test)]
-            ahead: 0,
+            clock_offset: 0,
             keys,
             connection,
             lock,
@@ -144,7 +144,7 @@ impl Ledger {
         let FilesState { identity, len, .. } = self.files.state();
         (self.identity, self.len) = (identity, len);
         let missing =
-            self.learn_cookie(len).and_then(|(_, missing)| Ok(missing > self.wal()?.pages));
+            self.update_cookie(len).and_then(|(_, missing)| Ok(missing > self.wal()?.pages));
         if missing.map_err(|error| self.files.open_error(error))? {
             return Err(StoreError::NotItsWal { path: self.files.named.clone() });
         }
@@ -183,16 +183,16 @@ fn hold(files: &Files, lock: &WriteLock, options: &Options) -> Result<Held, Stor
 /// write-ahead log, which may be all that is left.
 fn make_or_check(
     (files, lock): (&Files, &WriteLock),
-    noted: Option<&HeadRecord>,
+    recorded: Option<&HeadRecord>,
 ) -> Result<(), StoreError> {
     let created = files.create_db().map_err(|error| files.open_error(error))?;
     if created {
         return files.forget(lock).map_err(|error| files.open_error(error));
     }
-    match noted {
-        Some(noted) if files.state().len == 0 => {
+    match recorded {
+        Some(recorded) if files.state().len == 0 => {
             let path = files.named.clone();
-            Err(StoreError::EntriesLost { path, last: 0, noted: noted.seq })
+            Err(StoreError::EntriesLost { path, last: 0, recorded: recorded.seq })
         }
         _ => Ok(()),
     }
@@ -213,7 +213,7 @@ fn check_recorded(
     for head in had.into_iter().chain(recorded) {
         if head.seq > 0 && !head.is_in(connection).map_err(|error| files.unopened(&error))? {
             let (path, last) = (files.named.clone(), newest.map_or(0, |newest| newest.seq));
-            return Err(StoreError::EntriesLost { path, last, noted: head.seq });
+            return Err(StoreError::EntriesLost { path, last, recorded: head.seq });
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Whether the files are still those that were opened, and what is noted beside them.
+//! Whether the files are still those that were opened; and recording the head outside the log.
 
 use super::super::StoreError;
 use super::super::files::{Files, FilesState, Identity};
@@ -7,9 +7,9 @@ use super::super::schema::{self, Wal};
 use super::super::wal_check::WalScan;
 use super::{Head, Ledger};
 
-/// The head of a database at one moment.
+/// The head of a database at one moment, and which files it was of.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::store) struct Mark {
+pub(in crate::store) struct HeadSnapshot {
     identity: Identity,
     head: Head,
 }
@@ -29,7 +29,7 @@ impl Ledger {
             self.len = state.len;
             return Ok(wal);
         }
-        let error = self.wrong_with(&state, fits);
+        let error = self.diagnose(&state, fits);
         self.mark_broken(&error);
         Err(error)
     }
@@ -75,7 +75,7 @@ impl Ledger {
             tracing::error!("{error}");
             if matches!(error, StoreError::Cut { .. }) {
                 // The lost entries were committed: record that, for whoever reopens the log.
-                self.note(&self.head);
+                self.write_head_record(&self.head);
             }
         }
     }
@@ -87,28 +87,28 @@ impl Ledger {
     }
 
     /// The current head.
-    pub(in crate::store) fn mark(&self) -> Mark {
-        Mark { identity: self.identity, head: self.head }
+    pub(in crate::store) fn head_snapshot(&self) -> HeadSnapshot {
+        HeadSnapshot { identity: self.identity, head: self.head }
     }
 
-    /// Records `mark`, which must be durable, in the `-head` file. The caller holds the write
+    /// Records the head of `at`, which must be durable, in the `-head` file. The caller holds the write
     /// lock.
     ///
     /// # Errors
     /// If the key file contains another key or cannot be restored.
-    pub(in crate::store) fn keep(&mut self, mark: &Mark) -> Result<(), StoreError> {
-        if self.identity != mark.identity || self.check_files().is_err() {
+    pub(in crate::store) fn record_head(&mut self, at: &HeadSnapshot) -> Result<(), StoreError> {
+        if self.identity != at.identity || self.check_files().is_err() {
             return Ok(());
         }
-        self.note(&mark.head);
+        self.write_head_record(&at.head);
         self.restore_key().inspect_err(|error| tracing::error!("{error}"))
     }
 
     /// Records the head in the lock file. The caller holds the write lock. Errors are ignored:
     /// the `-head` file is the fallback.
-    pub(super) fn note_in_lock(&self) {
+    pub(super) fn record_in_lock(&self) {
         if let Some(scope) = self.scope.as_ref().filter(|_| self.head.seq > 0) {
-            let _ = self.lock.note(&scope.note(&self.head.record()));
+            let _ = self.lock.write(&scope.record(&self.head.record()));
         }
     }
 
@@ -116,18 +116,19 @@ impl Ledger {
         restore_key(&self.files, &self.keys)
     }
 
-    fn note(&self, head: &Head) {
-        let noted = self.files.read_head().and_then(|recorded| {
+    /// Writes the `-head` file, unless it has a newer head.
+    fn write_head_record(&self, head: &Head) {
+        let written = self.files.read_head().and_then(|recorded| {
             let is_newer = recorded.map_or(0, |recorded| recorded.seq) < head.seq;
             if is_newer { self.files.write_head(&head.record()) } else { Ok(()) }
         });
-        if let Err(error) = noted {
+        if let Err(error) = written {
             let path = self.files.head.display();
             tracing::warn!(%path, %error, "the log's newest entry cannot be noted");
         }
     }
 
-    fn wrong_with(&self, state: &FilesState, fits: bool) -> StoreError {
+    fn diagnose(&self, state: &FilesState, fits: bool) -> StoreError {
         let path = self.files.named.clone();
         let FilesState { identity, len, .. } = state;
         if !identity.is_database_of(&self.identity) {
@@ -160,7 +161,7 @@ impl Ledger {
             return false;
         }
         let before = self.cookie;
-        let Ok((cookie, missing)) = self.learn_cookie(len) else { return false };
+        let Ok((cookie, missing)) = self.update_cookie(len) else { return false };
         let was = Some(cookie) != before && missing <= wal.pages;
         match was {
             true => self.len = len,
@@ -171,7 +172,7 @@ impl Ledger {
 
     /// Updates `cookie`, unless the file of `len` bytes has yet to shrink after a rewrite.
     /// Returns the cookie, and the number of pages that are not in the file.
-    pub(super) fn learn_cookie(&mut self, len: u64) -> rusqlite::Result<(i64, i64)> {
+    pub(super) fn update_cookie(&mut self, len: u64) -> rusqlite::Result<(i64, i64)> {
         let there = len.checked_div(self.page_size).unwrap_or_default();
         let there = i64::try_from(there).unwrap_or(i64::MAX);
         let cookie = schema::cookie(&self.connection)?;
@@ -189,12 +190,12 @@ impl Ledger {
     /// Rolls back the transaction in which entries up to `had` were found missing.
     pub(super) fn abort_lost(&mut self, had: Head) -> StoreError {
         let (path, last) = (self.files.named.clone(), self.head.seq);
-        let error = StoreError::EntriesLost { path, last, noted: had.seq };
+        let error = StoreError::EntriesLost { path, last, recorded: had.seq };
         tracing::error!("{error}");
         self.roll_back();
         (self.head, self.broken) = (had, true);
         schema::keep_wal_on_close(&self.connection);
-        self.note(&had);
+        self.write_head_record(&had);
         error
     }
 

@@ -1,9 +1,9 @@
-//! What a writer remembers of slots, and how it stays true.
+//! A writer's cache of slots, and how it is kept up to date.
 //!
-//! A slot that is taken goes to the end of a queue, which all windows share: there it costs
-//! a row on a page that is written anyway. Many of one window at a time are put into its own
-//! table. The queue is in memory as well as in the database; others may have added to its
-//! end, or removed from its beginning.
+//! A new slot is appended to a queue that all windows share: there it costs a row on a page
+//! that is written anyway. Later the slots of one window are moved together to the table of
+//! all windows, sorted by window. The queue is in memory as well as in the database; other
+//! processes may have appended to it, or removed slots from its beginning.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -103,7 +103,7 @@ impl Windows {
         }
         let version = self.version;
         let known = self.known.entry(key).or_default();
-        known.trust(version);
+        known.expire_before(version);
         Ok(known)
     }
 
@@ -156,7 +156,7 @@ impl Windows {
     /// Appends a slot to the queue. Returns how many slots of its window are only there.
     fn push(&mut self, slot: Queued, at: i64) -> usize {
         let known = self.known.entry(slot.key.clone()).or_default();
-        known.trust(self.version);
+        known.expire_before(self.version);
         if known.newest != Some(slot.n - 1) {
             known.queued.clear();
         }
@@ -177,7 +177,7 @@ impl Windows {
         }
     }
 
-    /// Moves the queued slots of one window to its own table.
+    /// Moves the queued slots of one window to the table of all windows.
     fn place(&mut self, connection: &Connection, key: &Key, now: i64) -> rusqlite::Result<()> {
         let Some(known) = self.known.get_mut(key) else { return Ok(()) };
         let Some(first) = known.first_queued() else { return Ok(()) };
@@ -217,8 +217,8 @@ impl Windows {
 }
 
 impl Known {
-    /// Invalidates the state unless it is of `version`.
-    fn trust(&mut self, version: u64) {
+    /// Invalidates what other processes may have changed before `version`.
+    fn expire_before(&mut self, version: u64) {
         if self.version == version {
             return;
         }

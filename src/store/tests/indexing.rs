@@ -56,6 +56,6 @@ fn what_is_remembered_is_indexed_as_what_is_read_again() {
     }
     again.execute("DELETE FROM entry WHERE seq > ?1", params![folded]).unwrap();
     set_meta(&again, "folded", 0).unwrap();
-    while index::fold(&again, &mut Recent::default()).unwrap().newest < folded {}
+    while index::update(&again, &mut Recent::default()).unwrap().newest < folded {}
     assert!(indexed == TABLES.map(|table| rows(&again, table)));
 }

@@ -227,7 +227,7 @@ fn a_log_that_has_lost_its_end_is_refused_until_that_is_accepted() {
         damage(&path);
         for _ in 0..2 {
             let error = Store::open(&path, &Options::default()).unwrap_err();
-            let expected = StoreError::EntriesLost { path: path.clone(), last: left, noted: 5 };
+            let expected = StoreError::EntriesLost { path: path.clone(), last: left, recorded: 5 };
             assert_eq!(error, expected, "{what}");
             assert!(error.to_string().contains("audit accept-loss"), "{error}");
         }
@@ -259,7 +259,7 @@ fn a_log_that_loses_its_end_while_in_use_is_refused_until_that_is_accepted() {
         }
     }
     let error = Store::open(&path, &Options::default()).unwrap_err();
-    assert!(matches!(error, StoreError::EntriesLost { last: 3, noted: 6, .. }), "{error}");
+    assert!(matches!(error, StoreError::EntriesLost { last: 3, recorded: 6, .. }), "{error}");
     accept_loss(&path, &Options::default()).unwrap();
     for store in [&store, &other] {
         record(store, draft("b")).unwrap();
@@ -287,7 +287,7 @@ fn a_loss_that_was_accepted_hides_no_other() {
     outsider.execute("DELETE FROM entry WHERE seq > 5", []).unwrap();
     drop(outsider);
     let error = Store::open(&path, &Options::default()).unwrap_err();
-    assert!(matches!(error, StoreError::EntriesLost { last: 5, noted: 6, .. }), "{error}");
+    assert!(matches!(error, StoreError::EntriesLost { last: 5, recorded: 6, .. }), "{error}");
     assert_eq!(accept_loss(&path, &Options::default()), Ok(Some(6)));
     record(&open(&path), draft("c")).unwrap();
     assert!(holds(&path));
@@ -319,7 +319,7 @@ fn verify_says_that_the_end_is_lost() {
     assert!(holds(&path));
     forget_two(&path);
     let found = Reader::open(&path).unwrap().verify(None, |_, _| ()).unwrap();
-    assert_eq!(found.broken, Some(Broken::EntriesLost { last: 3, noted: 5 }));
+    assert_eq!(found.broken, Some(Broken::EntriesLost { last: 3, recorded: 5 }));
 }
 
 /// As documented: moving it away starts another.
@@ -353,7 +353,7 @@ fn what_a_running_gate_saw_being_lost_is_refused_after_it_too() {
     refused_for_good(&store, |error| matches!(error, StoreError::Cut { .. }));
     drop(store);
     let refused = Store::open(&path, &Options::default()).unwrap_err();
-    assert!(matches!(refused, StoreError::EntriesLost { noted: 9, .. }), "{refused}");
+    assert!(matches!(refused, StoreError::EntriesLost { recorded: 9, .. }), "{refused}");
     assert_eq!(accept_loss(&path, &Options::default()), Ok(Some(9)));
     record(&open(&path), draft("c")).unwrap();
     assert!(holds(&path));
@@ -423,7 +423,7 @@ fn an_older_copy_that_takes_the_place_of_the_log_is_refused() {
     fs::rename(&copy, &path).unwrap();
     record(&store, draft("b")).unwrap_err();
     refused_for_good(&store, |error| {
-        matches!(error, StoreError::EntriesLost { last: 1, noted: 2, .. })
+        matches!(error, StoreError::EntriesLost { last: 1, recorded: 2, .. })
     });
     accept_loss(&path, &Options::default()).unwrap();
     record(&store, draft("b")).unwrap();

@@ -1,8 +1,8 @@
 //! The store as its callers see it, with other processes played by other stores.
 
+mod head_records;
 mod indexing;
 mod losses;
-mod noted;
 mod overwritten;
 mod paging;
 mod proof;

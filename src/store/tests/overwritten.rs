@@ -114,7 +114,7 @@ fn an_older_copy_of_a_write_ahead_log_takes_no_row() {
     // Closing must not checkpoint it into the database.
     drop(store);
     let refused = Store::open(&path, &Options::default()).unwrap_err();
-    assert!(matches!(refused, StoreError::EntriesLost { noted: 56, .. }), "{refused}");
+    assert!(matches!(refused, StoreError::EntriesLost { recorded: 56, .. }), "{refused}");
     assert_eq!(accept_loss(&path, &Options::default()), Ok(Some(56)));
     record(&open(&path), draft("e")).unwrap();
     assert!(holds(&path));

@@ -1,8 +1,8 @@
-//! Whether what is made from the log agrees with it.
+//! Verification of the tables derived from the log.
 //!
-//! Every table of the index is made again from the entries and held against what is there,
-//! row by row, in the order of its key. SQLite sorts in temporary files, so that nothing in
-//! memory grows with the log.
+//! Every table of the index is computed again from the entries and compared with the actual
+//! one, row by row, in the order of its key. SQLite sorts in temporary files, so memory use
+//! does not grow with the log.
 
 use std::cmp::Ordering;
 
@@ -28,9 +28,9 @@ struct Derived {
     /// Number of leading columns that form the key.
     key: usize,
     /// Query of the expected rows, ordered by key.
-    made: &'static str,
+    expected: &'static str,
     /// Query of the actual rows, ordered by key.
-    kept: &'static str,
+    actual: &'static str,
     /// A column that a purge does not update, and how it may differ since.
     stale: Option<(usize, Ordering)>,
 }
@@ -55,8 +55,8 @@ const DERIVED: [Derived; 5] = [
         since: 1,
         columns: &["facet", "seq"],
         key: 2,
-        made: "SELECT facet, seq FROM entry WHERE kind = 0 AND seq <= :folded ORDER BY 1, 2",
-        kept: "SELECT facet, seq FROM posting ORDER BY 1, 2",
+        expected: "SELECT facet, seq FROM entry WHERE kind = 0 AND seq <= :folded ORDER BY 1, 2",
+        actual: "SELECT facet, seq FROM posting ORDER BY 1, 2",
         stale: None,
     },
     Derived {
@@ -64,10 +64,10 @@ const DERIVED: [Derived; 5] = [
         since: 1,
         columns: &["decision", "seq"],
         key: 1,
-        made: "SELECT r.ref, min(r.seq) FROM entry r CROSS JOIN entry d ON d.seq = r.ref
+        expected: "SELECT r.ref, min(r.seq) FROM entry r CROSS JOIN entry d ON d.seq = r.ref
                WHERE r.kind = 1 AND r.seq <= :folded AND d.kind = 0
                GROUP BY r.ref ORDER BY 1",
-        kept: "SELECT decision, seq FROM answer ORDER BY 1",
+        actual: "SELECT decision, seq FROM answer ORDER BY 1",
         stale: None,
     },
     Derived {
@@ -75,7 +75,7 @@ const DERIVED: [Derived; 5] = [
         since: 1,
         columns: TALLY,
         key: 3,
-        made: "SELECT 3600,
+        expected: "SELECT 3600,
                  (d.at - ((d.at % 3600000000) + 3600000000) % 3600000000) / 1000000,
                  d.facet, count(*), sum(d.decision_us), count(r.seq),
                  ifnull(sum(r.outcome = 'error'), 0), ifnull(sum(r.upstream_us), 0),
@@ -85,7 +85,7 @@ const DERIVED: [Derived; 5] = [
                LEFT JOIN entry r ON r.seq = a.seq
                WHERE d.kind = 0 AND d.seq <= :folded
                GROUP BY 2, 3 ORDER BY 2, 3",
-        kept: "SELECT * FROM tally WHERE span = 3600 ORDER BY start, facet",
+        actual: "SELECT * FROM tally WHERE span = 3600 ORDER BY start, facet",
         stale: Some((8, Ordering::Greater)),
     },
     Derived {
@@ -93,7 +93,7 @@ const DERIVED: [Derived; 5] = [
         since: 1,
         columns: TALLY,
         key: 3,
-        made: "SELECT span, start, facet, sum(decided), sum(decision_us), sum(answered),
+        expected: "SELECT span, start, facet, sum(decided), sum(decision_us), sum(answered),
                  sum(failed), sum(upstream_us), max(upstream_max_us), max(last)
                FROM (SELECT 0 AS span, 0 AS start, facet, decided, decision_us, answered, failed,
                        upstream_us, upstream_max_us, last
@@ -103,7 +103,7 @@ const DERIVED: [Derived; 5] = [
                        decision_us, answered, failed, upstream_us, upstream_max_us, last
                      FROM tally WHERE span = 3600)
                GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
-        kept: "SELECT * FROM tally WHERE span <> 3600 ORDER BY 1, 2, 3",
+        actual: "SELECT * FROM tally WHERE span <> 3600 ORDER BY 1, 2, 3",
         stale: Some((8, Ordering::Greater)),
     },
     Derived {
@@ -111,10 +111,10 @@ const DERIVED: [Derived; 5] = [
         since: 5,
         columns: &["name", "first", "last"],
         key: 1,
-        made: "SELECT session, min(seq), max(seq) FROM entry WHERE kind = 0 AND seq <= :folded
+        expected: "SELECT session, min(seq), max(seq) FROM entry WHERE kind = 0 AND seq <= :folded
                GROUP BY session ORDER BY 1",
         // An interrupted purge has not removed ended sessions.
-        kept: "SELECT name, first, last FROM session WHERE last >= :first ORDER BY 1",
+        actual: "SELECT name, first, last FROM session WHERE last >= :first ORDER BY 1",
         stale: Some((1, Ordering::Less)),
     },
 ];
@@ -127,12 +127,12 @@ pub(super) fn disagreements(
 ) -> rusqlite::Result<Vec<String>> {
     let mut found = Found::default();
     let version = schema::version(connection)?;
-    integrity(connection, &mut found)?;
+    check_integrity(connection, &mut found)?;
     for difference in schema::differences(connection, version)? {
-        found.name(difference);
+        found.add(difference);
     }
-    metas(connection, snapshot, keys, &mut found)?;
-    facets(connection, &mut found)?;
+    check_meta(connection, snapshot, keys, &mut found)?;
+    check_facets(connection, &mut found)?;
     for derived in DERIVED.iter().filter(|derived| derived.since <= version) {
         derived.compare(connection, snapshot, &mut found)?;
     }
@@ -146,7 +146,7 @@ struct Found {
 }
 
 impl Found {
-    fn name(&mut self, what: String) {
+    fn add(&mut self, what: String) {
         match self.named.len().cmp(&MAX_NAMED) {
             Ordering::Less => self.named.push(what),
             Ordering::Equal => self.named.push("and more".to_owned()),
@@ -160,19 +160,19 @@ impl Found {
 }
 
 /// SQLite's own checks of pages and indexes.
-fn integrity(connection: &Connection, found: &mut Found) -> rusqlite::Result<()> {
+fn check_integrity(connection: &Connection, found: &mut Found) -> rusqlite::Result<()> {
     let mut check = connection.prepare(&format!("PRAGMA integrity_check({MAX_NAMED})"))?;
     let mut rows = check.query([])?;
     while let Some(row) = rows.next()? {
         let what: String = row.get(0)?;
         if what != "ok" {
-            found.name(format!("database: {what}"));
+            found.add(format!("database: {what}"));
         }
     }
     Ok(())
 }
 
-fn metas(
+fn check_meta(
     connection: &Connection,
     snapshot: &Snapshot<'_>,
     keys: &Keys,
@@ -180,17 +180,17 @@ fn metas(
 ) -> rusqlite::Result<()> {
     let (_, folded, head) = snapshot.bounds();
     if folded > head {
-        found.name(format!("meta `folded`: {folded} is beyond the newest entry, {head}"));
+        found.add(format!("meta `folded`: {folded} is beyond the newest entry, {head}"));
     }
     let tag: Option<Vec<u8>> = meta(connection, keyring::SALT_TAG)?;
     if tag.is_some_and(|tag| tag != keys.of_salt(snapshot.salt())) {
-        found.name(format!("meta `salt`: {} is not that of this log", snapshot.salt()));
+        found.add(format!("meta `salt`: {} is not that of this log", snapshot.salt()));
     }
     Ok(())
 }
 
 /// Checks the lookup keys of facets in use. Their content is proven by the entries.
-fn facets(connection: &Connection, found: &mut Found) -> rusqlite::Result<()> {
+fn check_facets(connection: &Connection, found: &mut Found) -> rusqlite::Result<()> {
     let sql = format!(
         "SELECT {}, id, key FROM facet
          WHERE EXISTS (SELECT 1 FROM posting WHERE facet = facet.id) ORDER BY id",
@@ -201,7 +201,7 @@ fn facets(connection: &Connection, found: &mut Found) -> rusqlite::Result<()> {
     while let Some(row) = rows.next()? {
         let key: Vec<u8> = row.get(13)?;
         if key != facet::key(&Facet::read(row, 0)?.canonical()) {
-            found.name(format!("facet {}: `key` is not its own", row.get::<_, i64>(12)?));
+            found.add(format!("facet {}: `key` is not its own", row.get::<_, i64>(12)?));
         }
     }
     Ok(())
@@ -216,10 +216,12 @@ impl Derived {
         found: &mut Found,
     ) -> rusqlite::Result<()> {
         let (first, folded, _) = snapshot.bounds();
-        let (mut made, mut kept) = (connection.prepare(self.made)?, connection.prepare(self.kept)?);
+        let (mut expected, mut actual) =
+            (connection.prepare(self.expected)?, connection.prepare(self.actual)?);
         let bounds = [(":folded", folded), (":first", first)];
-        let (mut made, mut kept) = (query(&mut made, &bounds)?, query(&mut kept, &bounds)?);
-        let (mut should, mut is) = (self.next(&mut made)?, self.next(&mut kept)?);
+        let (mut expected, mut actual) =
+            (query(&mut expected, &bounds)?, query(&mut actual, &bounds)?);
+        let (mut should, mut is) = (self.next(&mut expected)?, self.next(&mut actual)?);
         while !found.is_full() {
             let order = match (&should, &is) {
                 (None, None) => return Ok(()),
@@ -228,15 +230,15 @@ impl Derived {
                 (Some(should), Some(is)) => self.order(should, is),
             };
             match order {
-                Ordering::Less => found.name(format!("{} is missing", self.row(&should))),
-                Ordering::Greater => found.name(format!("{} should not be there", self.row(&is))),
-                Ordering::Equal => self.hold(&should, &is, first > 1, found),
+                Ordering::Less => found.add(format!("{} is missing", self.row(&should))),
+                Ordering::Greater => found.add(format!("{} should not be there", self.row(&is))),
+                Ordering::Equal => self.compare_values(&should, &is, first > 1, found),
             }
             if order.is_le() {
-                should = self.next(&mut made)?;
+                should = self.next(&mut expected)?;
             }
             if order.is_ge() {
-                is = self.next(&mut kept)?;
+                is = self.next(&mut actual)?;
             }
         }
         Ok(())
@@ -254,7 +256,7 @@ impl Derived {
             .unwrap_or(Ordering::Equal)
     }
 
-    fn hold(
+    fn compare_values(
         &self,
         should: &Option<Vec<Value>>,
         is: &Option<Vec<Value>>,
@@ -265,15 +267,15 @@ impl Derived {
         for ((index, column), (should, value)) in self.columns.iter().enumerate().zip(values) {
             let order = order(value, should);
             if order.is_ne() && !(purged && self.stale == Some((index, order))) {
-                let (row, value, should) = (self.row(is), words(value), words(should));
-                found.name(format!("{row}: `{column}` is {value}, and should be {should}"));
+                let (row, value, should) = (self.row(is), text_of(value), text_of(should));
+                found.add(format!("{row}: `{column}` is {value}, and should be {should}"));
             }
         }
     }
 
     /// Describes a row by table and key.
     fn row(&self, row: &Option<Vec<Value>>) -> String {
-        let key: Vec<String> = row.iter().flatten().take(self.key).map(words).collect();
+        let key: Vec<String> = row.iter().flatten().take(self.key).map(text_of).collect();
         format!("{} ({})", self.table, key.join(", "))
     }
 }
@@ -309,7 +311,7 @@ fn rank(value: &Value) -> u8 {
     }
 }
 
-fn words(value: &Value) -> String {
+fn text_of(value: &Value) -> String {
     match value {
         Value::Null => "nothing".to_owned(),
         Value::Integer(number) => number.to_string(),

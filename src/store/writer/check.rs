@@ -28,12 +28,12 @@ pub(super) struct WriteHealth {
 
 impl WriteHealth {
     /// Sets the result of a write.
-    pub(super) fn note(&self, result: Result<(), StoreError>) {
+    pub(super) fn set_last(&self, result: Result<(), StoreError>) {
         *self.last() = Some((Instant::now(), result));
     }
 
     /// Sets the result of a check of the key.
-    pub(super) fn note_key(&self, result: Result<(), StoreError>) {
+    pub(super) fn set_key(&self, result: Result<(), StoreError>) {
         *self.key() = result.err();
     }
 
@@ -80,7 +80,7 @@ impl Writer {
     /// Runs the periodic verification and recording of the head at once.
     #[cfg(test)]
     pub(in crate::store) fn verify_and_record_head(&self) {
-        self.shared.note_newest();
+        self.shared.verify_and_record();
     }
 
     /// Shifts the clock by `hours`.
@@ -104,7 +104,7 @@ impl Shared {
             return result;
         }
         let result = self.try_to_write(&mut ledger);
-        self.health.note(result.clone());
+        self.health.set_last(result.clone());
         result
     }
 
@@ -118,7 +118,7 @@ impl Shared {
             ledger.transact(LOCK_TIMEOUT, |transaction| transaction.remove_trial())?;
         }
         let key = ledger.transact(LOCK_TIMEOUT, |transaction| transaction.restore_key());
-        self.health.note_key(key.clone());
+        self.health.set_key(key.clone());
         key?;
         // Through a new connection, which has no cached pages.
         Reader::open(&self.path)?.newest_id().map(drop)

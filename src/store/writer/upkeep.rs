@@ -1,15 +1,15 @@
-//! What keeps the log's files in order, on the store's own thread.
+//! Maintenance of the log's files, on the store's own thread.
 
 use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::super::files::{Files, Held};
-use super::super::ledger::{Ledger, Mark};
+use super::super::ledger::{HeadSnapshot, Ledger};
 use super::super::{StoreError, schema};
 use super::Shared;
 
 /// Minimum interval of recording the head, which syncs the write-ahead log.
-const NOTE_EVERY: Duration = Duration::from_secs(1);
+const MIN_RECORD_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Shared {
     /// Indexes a batch and checkpoints. Both under the same lock, so that only one of several
@@ -20,7 +20,7 @@ impl Shared {
             transaction.commit()
         });
         let behind = ledger.wants_indexing();
-        let (wal, files, mark) = (ledger.wal(), ledger.files().clone(), ledger.mark());
+        let (wal, files, head) = (ledger.wal(), ledger.files().clone(), ledger.head_snapshot());
         drop(held);
         drop(ledger);
         if let Err(error) = indexed {
@@ -34,24 +34,26 @@ impl Shared {
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "the audit log's checkpoint failed"),
         }
-        let noted = self.queue().noted;
-        if noted.is_none_or(|noted| noted.elapsed() >= NOTE_EVERY) {
-            self.note(&files, &mark);
+        let recorded_at = self.queue().recorded_at;
+        if recorded_at.is_none_or(|at| at.elapsed() >= MIN_RECORD_INTERVAL) {
+            self.record_head(&files, &head);
         }
     }
 
     /// Verifies the write-ahead log and records the head.
-    pub(super) fn note_newest(&self) {
+    pub(super) fn verify_and_record(&self) {
         let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-        let (files, mark, scan) = (ledger.files().clone(), ledger.mark(), ledger.wal_scan());
+        let (files, head, scan) =
+            (ledger.files().clone(), ledger.head_snapshot(), ledger.wal_scan());
         drop(ledger);
         if scan.is_some_and(|scan| !scan.is_whole()) {
             self.verify_wal();
         }
-        self.note(&files, &mark);
+        self.record_head(&files, &head);
     }
 
-    /// The write lock keeps other gates from writing meanwhile.
+    /// Verifies the write-ahead log again, under the write lock, so that no other gate writes
+    /// meanwhile.
     fn verify_wal(&self) {
         let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         if let Ok(Some(_held)) = ledger.lock().take(self.options.lock_timeout) {
@@ -59,19 +61,20 @@ impl Shared {
         }
     }
 
-    /// Without the write lock, so that nobody waits for the disk.
-    fn note(&self, files: &Files, mark: &Mark) {
-        self.queue().noted = Some(Instant::now());
+    /// Records `head`. Syncs the write-ahead log first, without the write lock, so that nobody
+    /// waits for the disk.
+    fn record_head(&self, files: &Files, head: &HeadSnapshot) {
+        self.queue().recorded_at = Some(Instant::now());
         if synced(files) {
             let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
             if let Ok(Some(_held)) = ledger.lock().take(self.options.lock_timeout) {
-                self.health.note_key(ledger.keep(mark));
+                self.health.set_key(ledger.record_head(head));
             }
         }
     }
 
-    /// The write lock keeps the write-ahead log from growing meanwhile, so that it can restart.
-    /// Most of the work was done before.
+    /// Checkpoints under the write lock: the write-ahead log can only restart while nobody
+    /// appends to it. Most of the work was done before.
     fn checkpoint_alone(&self, files: &Files) {
         let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         if let Ok(Some(_held)) = ledger.lock().take(self.options.lock_timeout)
@@ -82,10 +85,10 @@ impl Shared {
     }
 
     /// Records the head once more when closing. The caller holds the write lock.
-    pub(super) fn note_end(&self, ledger: &mut Ledger) {
-        let mark = ledger.mark();
+    pub(super) fn record_final_head(&self, ledger: &mut Ledger) {
+        let head = ledger.head_snapshot();
         if synced(ledger.files()) {
-            self.health.note_key(ledger.keep(&mark));
+            self.health.set_key(ledger.record_head(&head));
         }
     }
 }

@@ -11,7 +11,7 @@ async fn nobody_has_more_than_a_share_of_the_children() {
         ("one".into(), "other".into(), "third".into());
     let (input, _relay) = tokio::io::duplex(1);
     let idle = Session::new(Arc::clone(&other), begin(), false, (input, Ready::at_once()));
-    children.open().insert(Key::Session(Way::Straight, "idle".to_owned()), idle);
+    children.open().insert(Key::Session(Direction::Unbridged, "idle".to_owned()), idle);
     let [first, second] = [children.acquire(&one).await, children.acquire(&one).await];
     assert!(first.is_some() && second.is_some());
     assert!(children.acquire(&one).await.is_none(), "it has its share");
@@ -26,5 +26,5 @@ async fn nobody_has_more_than_a_share_of_the_children() {
     assert!(children.acquire(&one).await.is_some());
     drop((second, others));
     let _permits = children.acquire(&third).await.unwrap();
-    assert_eq!(children.shares.taken.lock().unwrap().len(), 1, "who has none is forgotten");
+    assert_eq!(children.shares.semaphores.lock().unwrap().len(), 1, "who has none is forgotten");
 }

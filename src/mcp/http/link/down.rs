@@ -1,5 +1,5 @@
-//! Sessions that the gate itself has with a server which wants a handshake, for
-//! clients that make none: one for each principal and its credentials.
+//! Sessions of the gate itself with a server that requires a handshake, for stateless clients: one
+//! per principal and its credentials.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,14 +12,14 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use sha2::{Digest as _, Sha256};
 use tokio::task::AbortHandle;
 
-use super::turn::{self, turned};
-use super::{Link, OWN_REQUEST_TIMEOUT, budget, note_refused, own, principal, refuses};
+use super::translate::{self, translated};
+use super::{Link, OWN_REQUEST_TIMEOUT, budget, own, principal, record_refused, refuses};
 use crate::mcp::answer;
-use crate::mcp::bridge::down::{self, Back, Down, Finding, Question};
+use crate::mcp::bridge::down::{self, Back, Down, Finding, Probe};
 use crate::mcp::bridge::eras::KNOWN;
 use crate::mcp::bridge::{Step, raw};
 use crate::mcp::era;
-use crate::mcp::http::ids::{Place, Places};
+use crate::mcp::http::ids::{IdField, IdFields};
 use crate::mcp::http::messages::Messages;
 use crate::mcp::http::problem;
 use crate::mcp::http::sessions::{IDLE, MAX_SESSIONS};
@@ -128,7 +128,7 @@ impl Link {
         request: &Request<Bytes>,
     ) -> Option<Arc<Connection>> {
         let (slot, gone) = self.down.slot(key(request));
-        gone.iter().for_each(|one| self.farewell(one));
+        gone.iter().for_each(|one| self.end_session(one));
         let mut known = slot.known.lock().await;
         match &*known {
             Known::Native(since) if since.elapsed() < KNOWN => return None,
@@ -152,20 +152,20 @@ impl Link {
     /// handshake.
     async fn open_down(self: &Arc<Self>, like: &Request<Bytes>) -> Known {
         let headers = [(REVISION, era::STATELESS), (METHOD, "server/discover")];
-        match self.ask(like, Question::Discover.message(), &headers).await {
+        match self.request_own(like, Probe::Discover.message(), &headers).await {
             // Refused credentials and failures show nothing about the era.
             Some((status, ..)) if !status.is_success() && !refuses(status) => {
                 return Known::Nothing;
             }
             None => return Known::Nothing,
-            Some((.., answer)) if Question::Discover.finds(&answer) == Finding::NoBridge => {
+            Some((.., answer)) if Probe::Discover.evaluate(&answer) == Finding::NoBridge => {
                 return Known::Native(Instant::now());
             }
             Some(_) => {}
         }
-        let asked = self.ask(like, Question::Initialize.message(), &[]).await;
-        let Some((_, session, answer)) = asked else { return Known::Nothing };
-        let Finding::Handshake(down) = Question::Initialize.finds(&answer) else {
+        let response = self.request_own(like, Probe::Initialize.message(), &[]).await;
+        let Some((_, session, answer)) = response else { return Known::Nothing };
+        let Finding::Handshake(down) = Probe::Initialize.evaluate(&answer) else {
             return Known::Native(Instant::now());
         };
         self.negotiator.wants_handshake();
@@ -190,7 +190,7 @@ impl Link {
         let message = match connection.down.step(request.body()) {
             Step::Forward(message) => message,
             Step::Answer(answer) => {
-                return Ok(problem::json_rpc(turn::stateless(&answer), answer));
+                return Ok(problem::json_rpc(translate::stateless(&answer), answer));
             }
             // Over HTTP, closing the stream cancels.
             Step::Cancel(_) | Step::Nothing => return Ok(problem::empty(StatusCode::ACCEPTED)),
@@ -216,7 +216,7 @@ impl Link {
     }
 
     /// Ends a session with the server, which may have ended it already.
-    pub(super) fn farewell(self: &Arc<Self>, connection: &Arc<Connection>) {
+    pub(super) fn end_session(self: &Arc<Self>, connection: &Arc<Connection>) {
         if connection.session.is_none() {
             return;
         }
@@ -248,12 +248,12 @@ async fn listen(link: Arc<Link>, connection: Weak<Connection>) {
         request.headers_mut().remove(CONTENT_TYPE);
         let Ok(response) = link.native(request, OWN_REQUEST_TIMEOUT).await else { return };
         let budget = connection.upgrade().and_then(|open| budget(&open.like).cloned());
-        let Some(mut asked) = Messages::of(response, link.max_message, budget.as_ref()) else {
+        let Some(mut messages) = Messages::of(response, link.max_message, budget.as_ref()) else {
             return;
         };
-        while let Some(message) = asked.next().await {
+        while let Some(message) = messages.next().await {
             let Some(connection) = connection.upgrade() else { return };
-            note_refused(connection.like.extensions(), &message);
+            record_refused(connection.like.extensions(), &message);
             if let Back::Reply(reply) = Down::back("", &message) {
                 link.tell(connection.request(&connection.like, reply));
             }
@@ -299,38 +299,39 @@ struct Exchange {
 impl Exchange {
     fn new(link: &Arc<Link>, connection: &Arc<Connection>, request: &Request<Bytes>) -> Self {
         let message = request.body();
-        let places = Places::of(message);
+        let fields = IdFields::of(message);
         let number = connection.last.fetch_add(1, Ordering::Relaxed) + 1;
         Self {
             link: Arc::clone(link),
             connection: Arc::clone(connection),
             like: own(request, Bytes::new(), &[]),
             method: raw(message, &["method"]).and_then(answer::string).unwrap_or_default(),
-            id: places.get(message, Place::Id).unwrap_or_default().to_vec(),
-            token: places.get(message, Place::Progress).map(<[u8]>::to_vec),
+            id: fields.get(message, IdField::Id).unwrap_or_default().to_vec(),
+            token: fields.get(message, IdField::ProgressToken).map(<[u8]>::to_vec),
             number: number.to_string().into_bytes(),
             over: false,
         }
     }
 
     fn outgoing(&self, message: &Bytes) -> Bytes {
-        Places::of(message).replaced(message, |place| match place {
-            Place::Id => Some(&self.number),
-            Place::Progress => self.token.as_ref().map(|_| self.number.as_slice()),
-            Place::Subscription | Place::Requested => None,
+        IdFields::of(message).replaced(message, |field| match field {
+            IdField::Id => Some(&self.number),
+            IdField::ProgressToken => self.token.as_ref().map(|_| self.number.as_slice()),
+            IdField::SubscriptionId | IdField::RequestId => None,
         })
     }
 
     async fn answer(mut self, mut response: Response<Body>) -> Result<Response<Body>, SendError> {
         response.headers_mut().remove(SESSION);
         let counted = (self.link.max_message, budget(&self.like).cloned());
-        let turn = move |message: &Bytes| self.turn(message);
+        let translate = move |message: &Bytes| self.translate(message);
         let until = std::future::pending();
-        turned(response, counted, turn::stateless, Box::new(turn), Box::pin(until)).await
+        translated(response, counted, translate::stateless, Box::new(translate), Box::pin(until))
+            .await
     }
 
-    fn turn(&mut self, message: &Bytes) -> Option<Bytes> {
-        note_refused(self.like.extensions(), message);
+    fn translate(&mut self, message: &Bytes) -> Option<Bytes> {
+        record_refused(self.like.extensions(), message);
         match Down::back(&self.method, message) {
             Back::Nothing => None,
             Back::Reply(reply) => {
@@ -338,14 +339,14 @@ impl Exchange {
                 None
             }
             Back::Pass(passed) => {
-                let places = Places::of(&passed);
+                let fields = IdFields::of(&passed);
                 let answers = raw(&passed, &["method"]).is_none();
                 self.over |= answers;
                 if answers {
-                    return Some(turn::under(&passed, &self.id));
+                    return Some(translate::with_id(&passed, &self.id));
                 }
-                Some(places.replaced(&passed, |place| match place {
-                    Place::Progress => self.token.as_deref(),
+                Some(fields.replaced(&passed, |field| match field {
+                    IdField::ProgressToken => self.token.as_deref(),
                     _ => None,
                 }))
             }

@@ -1,10 +1,9 @@
-//! The way out to a server behind a URL. Messages go as they are where the server
-//! speaks the client's era; where it refuses that, a bridge stands in
-//! ([`crate::mcp::bridge`]), so that what is in front of this sees a server of the
+//! Sends requests to a server behind a URL: unchanged if the server speaks the client's era,
+//! otherwise through a bridge ([`crate::mcp::bridge`]), so that callers always see a server of the
 //! client's era.
 
 mod down;
-mod turn;
+mod translate;
 mod up;
 
 use std::sync::{Arc, Weak};
@@ -15,9 +14,9 @@ use futures_util::future::{Either, FutureExt as _};
 use http::header::CONTENT_TYPE;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 
-use super::negotiate::{Asked, Negotiator, Ways, refuses};
+use super::negotiate::{Negotiator, RoutedRequest, Routes, refuses};
 use super::{LAST_EVENT_ID, METHOD, NAME, REVISION, SESSION};
-use crate::mcp::bridge::down::{Question, shakes_hands};
+use crate::mcp::bridge::down::{Probe, accepts_handshake};
 use crate::mcp::bridge::eras::{Choice, Opening};
 use crate::mcp::bridge::{self, Bridging};
 use crate::mcp::params;
@@ -79,8 +78,8 @@ impl Link {
         match negotiator.opening(request.method(), request.headers(), request.body()) {
             None => Either::Left(self.native(request, timeout)),
             Some(opening) => {
-                let ways = LinkWays { link: self, timeout };
-                let sent = async move { negotiator.send(&ways, opening, request).await };
+                let routes = LinkRoutes { link: self, timeout };
+                let sent = async move { negotiator.send(&routes, opening, request).await };
                 Either::Right(sent.boxed())
             }
         }
@@ -103,7 +102,7 @@ impl Link {
 
     /// Ends the sessions that the gate has opened.
     pub(super) fn close(self: &Arc<Self>) {
-        self.down.take_all().into_iter().for_each(|one| self.farewell(&one));
+        self.down.take_all().into_iter().for_each(|one| self.end_session(&one));
     }
 
     fn native(
@@ -116,20 +115,20 @@ impl Link {
 
     /// Whether the server refuses a handshake of the gate, too: then it refused the client's
     /// because of its era.
-    async fn shakes_no_hands(self: &Arc<Self>, like: &Request<Bytes>) -> bool {
+    async fn refuses_handshake(self: &Arc<Self>, like: &Request<Bytes>) -> bool {
         let Some((status, session, answer)) =
-            self.ask(like, Question::Initialize.message(), &[]).await
+            self.request_own(like, Probe::Initialize.message(), &[]).await
         else {
             return false;
         };
-        let shakes_hands = shakes_hands(&answer);
-        if let Some(session) = session.filter(|_| shakes_hands) {
-            let mut farewell = own(like, Bytes::new(), &[]);
-            *farewell.method_mut() = Method::DELETE;
-            farewell.headers_mut().insert(SESSION, session);
-            self.tell(farewell);
+        let accepts_handshake = accepts_handshake(&answer);
+        if let Some(session) = session.filter(|_| accepts_handshake) {
+            let mut deletion = own(like, Bytes::new(), &[]);
+            *deletion.method_mut() = Method::DELETE;
+            deletion.headers_mut().insert(SESSION, session);
+            self.tell(deletion);
         }
-        !shakes_hands && (status.is_success() || refuses(status))
+        !accepts_handshake && (status.is_success() || refuses(status))
     }
 
     /// The response for a session of a gate (this or another) that has ended: the client must
@@ -149,34 +148,34 @@ impl Link {
 
     /// Sends a request of the gate with the credentials of `like`; returns status, session and
     /// response.
-    async fn ask(
+    async fn request_own(
         &self,
         like: &Request<Bytes>,
         message: Bytes,
         headers: &[(HeaderName, &str)],
     ) -> Option<(StatusCode, Option<HeaderValue>, Bytes)> {
         let request = own(like, message, headers);
-        let asked = async {
+        let exchange = async {
             let response = self.native(request, OWN_REQUEST_TIMEOUT).await.ok()?;
             let session = response.headers().get(SESSION).cloned();
             let status = response.status();
             Some((
                 status,
                 session,
-                turn::first_answer(response, (self.max_message, budget(like))).await?,
+                translate::first_answer(response, (self.max_message, budget(like))).await?,
             ))
         };
-        tokio::time::timeout(OWN_REQUEST_TIMEOUT, asked).await.ok().flatten()
+        tokio::time::timeout(OWN_REQUEST_TIMEOUT, exchange).await.ok().flatten()
     }
 }
 
 /// The routes of a link, for requests with this timeout.
-struct LinkWays<'l> {
+struct LinkRoutes<'l> {
     link: &'l Arc<Link>,
     timeout: Duration,
 }
 
-impl Ways for LinkWays<'_> {
+impl Routes for LinkRoutes<'_> {
     type Request = Request<Bytes>;
     type Error = SendError;
 
@@ -194,7 +193,7 @@ impl Ways for LinkWays<'_> {
         refusal: Option<&HeaderMap>,
     ) -> Option<Result<Response<Body>, SendError>> {
         if opening == Opening::Handshake {
-            if refusal.is_some() && !self.link.shakes_no_hands(request).await {
+            if refusal.is_some() && !self.link.refuses_handshake(request).await {
                 return None;
             }
             return self.link.open_up(request).await.map(Ok);
@@ -212,7 +211,7 @@ impl Ways for LinkWays<'_> {
     }
 }
 
-impl Asked for Request<Bytes> {
+impl RoutedRequest for Request<Bytes> {
     fn message(&self) -> &[u8] {
         self.body()
     }
@@ -264,11 +263,11 @@ fn forget_era(headers: &mut HeaderMap) {
 
 /// Records the requests in a server's message that a bridge refuses, in the conversation of a
 /// request with these extensions.
-fn note_refused(of_request: &Extensions, message: &[u8]) {
+fn record_refused(of_request: &Extensions, message: &[u8]) {
     let methods = bridge::refused(message);
     let principal = of_request.get::<Principal>().filter(|_| !methods.is_empty());
     if let Some(relay) = principal.and_then(|principal| principal.conversation.upgrade()) {
-        tokio::spawn(async move { relay.note_not_bridged(&methods).await });
+        tokio::spawn(async move { relay.record_not_bridged(&methods).await });
     }
 }
 

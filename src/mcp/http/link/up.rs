@@ -1,5 +1,5 @@
-//! Sessions that the gate itself keeps for clients that begin with `initialize`,
-//! in front of a server that has none.
+//! Sessions that the gate itself keeps for clients that start with `initialize`, in front of a
+//! server without sessions.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,8 +10,8 @@ use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use tokio::sync::oneshot;
 
-use super::turn::{self, turned};
-use super::{Link, budget, forget_era, note_refused, own, principal};
+use super::translate::{self, translated};
+use super::{Link, budget, forget_era, own, principal, record_refused};
 use crate::mcp::answer;
 use crate::mcp::bridge::{Step, raw, up::Up};
 use crate::mcp::era;
@@ -121,7 +121,7 @@ impl Link {
     pub(super) async fn open_up(&self, initialize: &Request<Bytes>) -> Option<Response<Body>> {
         let (up, discover) = Up::open(initialize.body())?;
         let headers = [(REVISION, era::STATELESS), (METHOD, "server/discover")];
-        let (status, _, answer) = self.ask(initialize, discover, &headers).await?;
+        let (status, _, answer) = self.request_own(initialize, discover, &headers).await?;
         let opened = up.opened(&answer).filter(|_| status.is_success())?;
         let id = self.up.begin(principal(initialize), up);
         let mut response = problem::json_rpc(StatusCode::OK, opened);
@@ -164,11 +164,11 @@ impl Link {
             Ok(()) = &mut cancelled => return Ok(nothing()),
         };
         let extensions = request.extensions().clone();
-        let turn = move |message: &Bytes| {
-            note_refused(&extensions, message);
+        let translate = move |message: &Bytes| {
+            record_refused(&extensions, message);
             let message = Up::back(&method, message);
             let answers = outline(&message).is_response;
-            Some(if answers { turn::under(&message, &under_way.id) } else { message })
+            Some(if answers { translate::with_id(&message, &under_way.id) } else { message })
         };
         let until = async move {
             if cancelled.await.is_err() {
@@ -176,7 +176,7 @@ impl Link {
             }
         };
         let counted = (self.max_message, budget(&request).cloned());
-        turned(sent, counted, turn::plain, Box::new(turn), Box::pin(until)).await
+        translated(sent, counted, translate::plain, Box::new(translate), Box::pin(until)).await
     }
 }
 

@@ -1,5 +1,4 @@
-//! What the server answers to a POST, on its way back: it passes as it came, or the
-//! client is told why there is no answer.
+//! Responses to a POST: forwarded unchanged, or replaced by an error that says why there is none.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,7 +9,7 @@ use http::response::Parts;
 use http::{HeaderValue, Response, StatusCode};
 use tokio::time::timeout;
 
-use super::{Back, RESPONSE_TIMEOUT, Remote};
+use super::{RESPONSE_TIMEOUT, Remote, ReplySender};
 use crate::mcp::codes::UPSTREAM;
 use crate::mcp::http::child_messages::BATCH;
 use crate::mcp::http::events::{Broken, Events};
@@ -70,10 +69,14 @@ impl Exchange<'_> {
     }
 
     /// Forwards the response, or reports why that is impossible.
-    pub(super) async fn pass(mut self, response: Response<Body>, back: Back) -> Response<Body> {
+    pub(super) async fn pass(
+        mut self,
+        response: Response<Body>,
+        reply_sender: ReplySender,
+    ) -> Response<Body> {
         // A cancelled request needs no response.
         self.owed = self.owed.filter(|id| self.relay.awaits(id));
-        let passed = self.passed(response, back).await;
+        let passed = self.passed(response, reply_sender).await;
         passed.unwrap_or_else(|unanswered| {
             self.relay.close_exchange(&unanswered.words);
             unanswered.answer(self.owed.as_deref())
@@ -83,9 +86,9 @@ impl Exchange<'_> {
     async fn passed(
         &self,
         response: Response<Body>,
-        back: Back,
+        reply_sender: ReplySender,
     ) -> Result<Response<Body>, Unanswered> {
-        let back = back.in_session_of(&response);
+        let reply_sender = reply_sender.in_session_of(&response);
         let (mut parts, body) = response.into_parts();
         headers::strip(&mut parts.headers);
         if parts.status.is_redirection() {
@@ -97,14 +100,16 @@ impl Exchange<'_> {
                 problem::refuse_encoded(&parts.headers)?;
                 match self.owed.as_deref().filter(|_| self.one_message) {
                     // Rare futures are boxed: a future is moved with all that it may contain.
-                    Some(owed) => Box::pin(self.answer_in(body, parts.status, owed, back)).await,
-                    None => Ok(self.streamed(parts, body, back)),
+                    Some(owed) => {
+                        Box::pin(self.answer_in(body, parts.status, owed, reply_sender)).await
+                    }
+                    None => Ok(self.streamed(parts, body, reply_sender)),
                 }
             }
             _ if parts.status == StatusCode::ACCEPTED => self.accepted(parts, body).await,
             "application/json" => {
                 problem::refuse_encoded(&parts.headers)?;
-                self.message(parts, body, back).await
+                self.message(parts, body, reply_sender).await
             }
             other => self.no_message(parts, body, other).await,
         }
@@ -119,8 +124,9 @@ impl Exchange<'_> {
         Ok(unread(&self.relay, parts, body, self.remote.target.max_message).await)
     }
 
-    fn streamed(&self, mut parts: Parts, body: Body, back: Back) -> Response<Body> {
-        let (relay, way) = (Arc::clone(&self.relay), (back, self.remote.target.max_message));
+    fn streamed(&self, mut parts: Parts, body: Body, reply_sender: ReplySender) -> Response<Body> {
+        let (relay, way) =
+            (Arc::clone(&self.relay), (reply_sender, self.remote.target.max_message));
         parts.headers.remove(CONTENT_LENGTH);
         Response::from_parts(parts, stream::pump(body, relay, way, self.ends, self.owed.clone()))
     }
@@ -131,27 +137,32 @@ impl Exchange<'_> {
         body: Body,
         status: StatusCode,
         owed: &[u8],
-        back: Back,
+        reply_sender: ReplySender,
     ) -> Result<Response<Body>, Unanswered> {
-        match timeout(RESPONSE_TIMEOUT, self.first_answer(body, owed, back)).await {
+        match timeout(RESPONSE_TIMEOUT, self.first_answer(body, owed, reply_sender)).await {
             Ok(answer) => Ok(problem::json_rpc(status, answer?)),
             Err(_) => Err("the server's stream did not bring the answer in time".into()),
         }
     }
 
-    async fn first_answer(&self, body: Body, owed: &[u8], back: Back) -> Result<Bytes, Unanswered> {
+    async fn first_answer(
+        &self,
+        body: Body,
+        owed: &[u8],
+        reply_sender: ReplySender,
+    ) -> Result<Bytes, Unanswered> {
         let (budget, max) =
             (self.relay.settings().answer_memory.as_ref(), self.remote.target.max_message);
         let mut events = Events::new(body, max, budget);
         while let Some(event) = events.next().await? {
             let Some(message) = event.message() else { continue };
-            let heard = self.relay.heard(&Bytes::copy_from_slice(message)).await;
-            back.tell(heard.replies);
+            let received = self.relay.receive(&Bytes::copy_from_slice(message)).await;
+            reply_sender.send(received.replies);
             if self.relay.awaits(owed) {
                 continue;
             }
             drop((event, events));
-            let answer = memory::reserve(budget, heard.passed.unwrap_or_default(), max).await;
+            let answer = memory::reserve(budget, received.passed.unwrap_or_default(), max).await;
             return Ok(answer.ok_or(Broken::Untaken)?);
         }
         Err("the server's stream ended without an answer".into())
@@ -161,14 +172,14 @@ impl Exchange<'_> {
         &self,
         mut parts: Parts,
         body: Body,
-        back: Back,
+        reply_sender: ReplySender,
     ) -> Result<Response<Body>, Unanswered> {
         let (budget, max) =
             (self.relay.settings().answer_memory.as_ref(), self.remote.target.max_message);
         let body = hold_answer(body, budget, max, RESPONSE_TIMEOUT).await?;
-        let heard = self.relay.heard(&body).await;
-        back.tell(heard.replies);
-        let passed = heard.passed.unwrap_or_default();
+        let received = self.relay.receive(&body).await;
+        reply_sender.send(received.replies);
+        let passed = received.passed.unwrap_or_default();
         let unanswered = self.owed.as_deref().is_some_and(|id| self.relay.awaits(id));
         if unanswered && parts.status.is_success() {
             let said = problem::quoted(&passed);

@@ -1,5 +1,5 @@
-//! The way by which the gate itself answers what a server asks on a stream: a POST of its
-//! own, as the client that reads the stream would make it.
+//! Sends the gate's responses to a server's requests on a stream: as POST requests, like the client
+//! that reads the stream would.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,14 +24,14 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const MAX_REPLIES: usize = 64;
 
 /// Sends responses of the gate to the server's requests.
-pub(in crate::mcp::http) struct Back {
+pub(in crate::mcp::http) struct ReplySender {
     remote: Arc<Remote>,
     /// Headers of the request during which the server asked.
     headers: HeaderMap,
     principal: Principal,
 }
 
-impl Back {
+impl ReplySender {
     /// Uses the route of a request with these headers.
     pub(super) fn new(remote: &Arc<Remote>, headers: HeaderMap, principal: Principal) -> Self {
         Self { remote: Arc::clone(remote), headers, principal }
@@ -46,7 +46,7 @@ impl Back {
     }
 
     /// Sends `replies` without waiting: a server that is writing may not be reading.
-    pub(in crate::mcp::http) fn tell(&self, replies: Vec<Outgoing>) {
+    pub(in crate::mcp::http) fn send(&self, replies: Vec<Outgoing>) {
         for reply in replies {
             let Ok(permit) = Arc::clone(&self.remote.replies).try_acquire_owned() else {
                 tracing::warn!("the server takes no answers: a refusal is not told to it");

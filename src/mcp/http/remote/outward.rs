@@ -1,4 +1,4 @@
-//! The way out to the server.
+//! Sends requests to the server, with the login and the configured headers.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,5 +1,4 @@
-//! What comes back, as lines: each request gets an answer, and where the server
-//! gives none, an error that says so.
+//! Writes responses as lines: each request gets one, or an error if the server sends none.
 
 use bytes::Bytes;
 use http::header::RETRY_AFTER;

@@ -1,4 +1,4 @@
-//! The end of a conversation: whoever waits for an answer is told that none comes.
+//! The end of a conversation: each request that will not be answered gets an error.
 
 use std::collections::HashSet;
 use std::pin::Pin;
@@ -6,18 +6,65 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::timeout;
 
-use super::{FLUSH_TIMEOUT, PipedClient, UnderWay};
+use super::{End, FLUSH_TIMEOUT, PipedClient, SESSION_END_TIMEOUT, UnderWay};
 use crate::mcp::pending::Key;
+use crate::mcp::session::unanswered_within;
 use crate::net::body::Stopped;
 
 impl PipedClient {
+    /// Waits for the responses that are due, unless the client is `gone` or the server ends the
+    /// conversation. Those that do not come in time are answered with an error. Returns what
+    /// ended the conversation in the end: `end`, or `stop`.
+    pub(super) async fn drain(
+        &self,
+        end: End,
+        (ordered, posts): (&mut JoinHandle<()>, &mut JoinSet<()>),
+        (gone, mut stop): (impl Future<Output = ()>, Pin<&mut impl Future<Output = ()>>),
+    ) -> End {
+        self.end_listening();
+        let mut answered = std::pin::pin!(async {
+            let _ = ordered.await;
+            while posts.join_next().await.is_some() {}
+            self.answered_on_stream().await;
+        });
+        let limit = if end == End::Stopped { self.drain_timeout } else { self.last_answers };
+        tokio::select! {
+            done = timeout(limit, &mut answered) => match (done, end) {
+                (Ok(()), _) => {}
+                (Err(_), End::Stopped) => self.break_off(&mut answered).await,
+                (Err(_), _) => {
+                    let words = unanswered_within(self.last_answers);
+                    let _ = timeout(FLUSH_TIMEOUT, self.give_up(&words)).await;
+                }
+            },
+            () = gone => {}
+            () = self.client_gone.notified() => {}
+            () = self.server_gone.notified() => {}
+            // Clients close the input, and send a signal if the process does not exit soon.
+            () = &mut stop, if end != End::Stopped => {
+                self.break_off(&mut answered).await;
+                return End::Stopped;
+            }
+        }
+        end
+    }
+
+    /// Ends the session, and waits until the client has been written what is left for it.
+    pub(super) async fn close(&self, end: End, writing: JoinHandle<()>) {
+        let limit = if end == End::Stopped { FLUSH_TIMEOUT } else { SESSION_END_TIMEOUT };
+        self.end_session(limit).await;
+        self.to_client.close();
+        let _ = timeout(FLUSH_TIMEOUT, writing).await;
+        self.remote.close().await;
+    }
+
     /// Aborts requests in flight because this process ends, and waits a moment until they are
     /// answered with an error and recorded. Also answers what would come by the stream of
     /// HTTP+SSE.
-    pub(super) async fn break_off(&self, answered: &mut Pin<&mut impl Future<Output = ()>>) {
+    async fn break_off(&self, answered: &mut Pin<&mut impl Future<Output = ()>>) {
         let words = &Stopped.to_string();
         let ended = async {
             // The stream would end with them, and another is not opened.
@@ -44,7 +91,7 @@ impl PipedClient {
     }
 
     /// Responds to all unanswered requests with an error.
-    pub(super) async fn give_up(&self, words: &str) {
+    async fn give_up(&self, words: &str) {
         let unanswered: HashSet<Key> = {
             let mut state = self.state();
             let on_stream = std::mem::take(&mut state.on_stream);
@@ -59,22 +106,22 @@ impl PipedClient {
     }
 
     /// Ends subscriptions.
-    pub(super) fn end_listening(&self) {
+    fn end_listening(&self) {
         let state = self.state();
         let listening = state.posts.values().filter(|under_way| under_way.listens);
         listening.for_each(|under_way| under_way.post.abort());
     }
 
     /// Ends the session, within `timeout`.
-    pub(super) async fn take_leave(&self, timeout: Duration) {
+    async fn end_session(&self, timeout: Duration) {
         let (listener, session) = {
             let mut state = self.state();
             (state.listener.take(), state.session.is_some())
         };
         if session {
             let nothing = Bytes::new();
-            let farewell = self.exchange(Method::DELETE, &nothing, None);
-            let _ = tokio::time::timeout(timeout, farewell).await;
+            let deletion = self.exchange(Method::DELETE, &nothing, None);
+            let _ = tokio::time::timeout(timeout, deletion).await;
         }
         listener.inspect(AbortHandle::abort);
     }

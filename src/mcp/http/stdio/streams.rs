@@ -1,5 +1,5 @@
-//! Event streams: answers that come in events, the stream on which the server
-//! speaks first, and the one stream of HTTP+SSE.
+//! Event streams: responses that come as events, the stream of messages that the server sends on
+//! its own, and the stream of HTTP+SSE.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,12 +33,14 @@ const ENDPOINT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Interval of polling for responses on a stream.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What a stream contained besides messages.
+/// What a stream contained, to resume it.
 #[derive(Debug, Default)]
-struct Told {
+struct StreamSummary {
     events: usize,
     messages: usize,
+    /// Id of the last event, to resume after.
     last_id: Option<String>,
+    /// Pause that the server asks for before the stream is reopened, in milliseconds.
     retry: Option<u64>,
 }
 
@@ -68,12 +70,12 @@ impl Pauses {
     }
 
     /// The pause after a stream.
-    fn after(&mut self, told: &Told) -> Duration {
-        if told.messages > 0 {
+    fn after(&mut self, summary: &StreamSummary) -> Duration {
+        if summary.messages > 0 {
             self.shortest = SHORTEST_RETRY;
         }
-        let asked = told.retry.map_or(RETRY, Duration::from_millis);
-        let pause = asked.clamp(self.shortest, LONGEST_RETRY);
+        let requested = summary.retry.map_or(RETRY, Duration::from_millis);
+        let pause = requested.clamp(self.shortest, LONGEST_RETRY);
         self.shortest = (self.shortest * 2).min(RETRY);
         pause
     }
@@ -84,12 +86,12 @@ impl PipedClient {
     /// resumes it (2025-11-25, "Resumability").
     pub(super) async fn write_stream_to_its_end(&self, answer: Answer, owed: &mut Owed) {
         let session = answer.session;
-        let mut told = self.write_stream(answer.response.into_body(), owed).await;
-        let mut heard = Instant::now();
+        let mut summary = self.write_stream(answer.response.into_body(), owed).await;
+        let mut last_event_at = Instant::now();
         let mut pauses = Pauses::new();
-        while !owed.is_empty() && heard.elapsed() < RESPONSE_TIMEOUT {
-            let Some(last) = told.last_id.clone() else { return };
-            sleep(pauses.after(&told)).await;
+        while !owed.is_empty() && last_event_at.elapsed() < RESPONSE_TIMEOUT {
+            let Some(last) = summary.last_id.clone() else { return };
+            sleep(pauses.after(&summary)).await;
             let answer = self.exchange(Method::GET, &Bytes::new(), Some(&last)).await;
             // The client has begun another session, which does not know these events.
             if answer.session != session {
@@ -99,7 +101,7 @@ impl PipedClient {
                 return self.lose_session(session);
             }
             if is_passing(&answer.response) {
-                told.messages = 0;
+                summary.messages = 0;
                 continue;
             }
             if !answer.is_stream() || !answer.response.status().is_success() {
@@ -107,20 +109,20 @@ impl PipedClient {
             }
             let more = self.write_stream(answer.response.into_body(), owed).await;
             if more.events > 0 {
-                heard = Instant::now();
+                last_event_at = Instant::now();
             }
-            told = Told {
+            summary = StreamSummary {
                 events: more.events,
                 messages: more.messages,
-                last_id: more.last_id.or(told.last_id),
-                retry: more.retry.or(told.retry),
+                last_id: more.last_id.or(summary.last_id),
+                retry: more.retry.or(summary.retry),
             };
         }
     }
 
-    async fn write_stream(&self, mut body: Body, owed: &mut Owed) -> Told {
+    async fn write_stream(&self, mut body: Body, owed: &mut Owed) -> StreamSummary {
         let mut parser = Parser::new(self.max_message);
-        let mut told = Told::default();
+        let mut summary = StreamSummary::default();
         while let Some(Ok(frame)) = body.frame().await {
             let Ok(data) = frame.into_data() else { continue };
             parser.feed(&data);
@@ -130,19 +132,19 @@ impl PipedClient {
                     Ok(None) => break,
                     Err(error) => {
                         tracing::warn!(%error, "a stream cannot be read further");
-                        return told;
+                        return summary;
                     }
                 };
-                told.events += 1;
+                summary.events += 1;
                 if let Some(id) = &event.id {
                     // An empty id resets the last one. One that does not fit into a header
                     // cannot be resumed from; without it, a stream would start over.
-                    let can_be_told = |id: &&String| !id.is_empty() && last_event(id).is_some();
-                    told.last_id = Some(id).filter(can_be_told).cloned();
+                    let can_resume = |id: &&String| !id.is_empty() && last_event(id).is_some();
+                    summary.last_id = Some(id).filter(can_resume).cloned();
                 }
-                told.retry = event.retry.or(told.retry);
+                summary.retry = event.retry.or(summary.retry);
                 let Some(message) = event.message() else { continue };
-                told.messages += 1;
+                summary.messages += 1;
                 if owed.settle(message) && owed.initializes {
                     self.learn_revision(message);
                 }
@@ -151,7 +153,7 @@ impl PipedClient {
                 }
             }
         }
-        told
+        summary
     }
 
     /// Opens the stream for messages that the server sends on its own, and reopens it where it
@@ -178,9 +180,9 @@ impl PipedClient {
                     return;
                 }
                 let body = answer.response.into_body();
-                let told = this.write_stream(body, &mut Owed::default()).await;
-                pause = pauses.after(&told);
-                last = told.last_id.or(last);
+                let summary = this.write_stream(body, &mut Owed::default()).await;
+                pause = pauses.after(&summary);
+                last = summary.last_id.or(last);
                 sleep(pause).await;
             }
         });
@@ -227,10 +229,10 @@ impl PipedClient {
         let answer = self.exchange(Method::GET, &Bytes::new(), None).await;
         let status = answer.response.status();
         if !answer.is_stream() || !status.is_success() {
-            let said = hold(answer.response.into_body(), self.max_message, ENDPOINT_TIMEOUT).await;
-            let said = said.unwrap_or_default();
-            let words = message_of_error(&said);
-            let words = words.unwrap_or_else(|| format!("HTTP {status}{}", quoted(&said)));
+            let body = hold(answer.response.into_body(), self.max_message, ENDPOINT_TIMEOUT).await;
+            let body = body.unwrap_or_default();
+            let words = message_of_error(&body);
+            let words = words.unwrap_or_else(|| format!("HTTP {status}{}", quoted(&body)));
             return Err(NotOpened::NoStream(words));
         }
         let mut body = answer.response.into_body();
@@ -319,9 +321,10 @@ mod tests {
 
     #[test]
     fn no_server_has_its_streams_opened_without_a_pause() {
-        let told = |messages, retry| Told { messages, retry, ..Told::default() };
+        let summary =
+            |messages, retry| StreamSummary { messages, retry, ..StreamSummary::default() };
         let mut pauses = Pauses::new();
-        let mut after = |messages, retry| pauses.after(&told(messages, retry)).as_millis();
+        let mut after = |messages, retry| pauses.after(&summary(messages, retry)).as_millis();
         let nothing_comes: Vec<_> = (0..6).map(|_| after(0, Some(0))).collect();
         assert_eq!(nothing_comes, [100, 200, 400, 800, 1_000, 1_000]);
         assert_eq!((after(1, Some(0)), after(1, Some(0))), (100, 100));

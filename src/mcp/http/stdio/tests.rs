@@ -46,7 +46,7 @@ async fn what_has_no_answer_long_after_the_end_of_the_input_is_told_of() {
     let (client, gate) = tokio::io::duplex(1 << 16);
     let (read, write) = tokio::io::split(gate);
     let running = tokio::spawn(async move {
-        let pipes = Pipes { says: read, hears: write, gone: std::future::pending() };
+        let pipes = Pipes { input: read, output: write, gone: std::future::pending() };
         piped.run(pipes, std::future::pending()).await
     });
     let (read, mut write) = tokio::io::split(client);

@@ -50,9 +50,9 @@ fn the_newest_entry_is_noted_with_every_commit() {
     // The other record lags behind.
     let _ = fs::remove_file(folder.path().join("audit.db-head"));
     let found = Reader::open(&path).unwrap().verify(None, |_, _| ()).unwrap();
-    assert_eq!(found.broken, Some(Broken::EntriesLost { last: 3, noted: 5 }));
+    assert_eq!(found.broken, Some(Broken::EntriesLost { last: 3, recorded: 5 }));
     let error = Store::open(&path, &Options::default()).unwrap_err();
-    assert!(matches!(error, StoreError::EntriesLost { last: 3, noted: 5, .. }), "{error}");
+    assert!(matches!(error, StoreError::EntriesLost { last: 3, recorded: 5, .. }), "{error}");
     // A record of another boot or file, or an incomplete one, is ignored.
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     let other = note.replace(boot.trim(), "0b6d6b0e-0000-4000-8000-000000000000");

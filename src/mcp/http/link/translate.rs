@@ -1,5 +1,5 @@
-//! Answers on their way back through a bridge: each message is turned into one of
-//! the client's era, each event else passes as it came.
+//! Translates responses on their way back through a bridge: each message into one of the client's
+//! era. Other events are forwarded unchanged.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use http::{Response, StatusCode};
 use crate::mcp::codes;
 use crate::mcp::http::events::Events;
 use crate::mcp::http::headers::{is_json, is_stream};
-use crate::mcp::http::ids::{Place, Places};
+use crate::mcp::http::ids::{IdField, IdFields};
 use crate::mcp::http::messages::Messages;
 use crate::mcp::http::remote::RESPONSE_TIMEOUT;
 use crate::mcp::http::sse::Event;
@@ -23,18 +23,18 @@ use crate::net::client::SendError;
 use crate::net::memory::{self, SenderBudget};
 
 /// Translates a message from the server for the client; `None` drops it.
-pub(super) type Turn = Box<dyn FnMut(&Bytes) -> Option<Bytes> + Send>;
+pub(super) type Translate = Box<dyn FnMut(&Bytes) -> Option<Bytes> + Send>;
 
 /// Completes when the response is no longer wanted.
 pub(super) type Until = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Sets the id of a response. Errors from servers that did not process the message have another
 /// id or none.
-pub(super) fn under(answer: &Bytes, id: &[u8]) -> Bytes {
-    let places = Places::of(answer);
-    match places.get(answer, Place::Id) {
+pub(super) fn with_id(answer: &Bytes, id: &[u8]) -> Bytes {
+    let fields = IdFields::of(answer);
+    match fields.get(answer, IdField::Id) {
         Some(same) if same == id => answer.clone(),
-        Some(_) => places.replaced(answer, |place| (place == Place::Id).then_some(id)),
+        Some(_) => fields.replaced(answer, |field| (field == IdField::Id).then_some(id)),
         None => match answer.trim_ascii_start().strip_prefix(b"{") {
             Some(rest) => [b"{\"id\":", id, b",", rest].concat().into(),
             None => answer.clone(),
@@ -46,19 +46,23 @@ pub(super) fn under(answer: &Bytes, id: &[u8]) -> Bytes {
 pub(super) type Status = fn(&[u8]) -> StatusCode;
 
 /// Translates each message of a response. Other content passes unchanged.
-pub(super) async fn turned(
+pub(super) async fn translated(
     response: Response<Body>,
     (max, budget): (usize, Option<SenderBudget>),
     status: Status,
-    mut turn: Turn,
+    mut translate: Translate,
     until: Until,
 ) -> Result<Response<Body>, SendError> {
     let (mut parts, body) = response.into_parts();
     if is_stream(&parts.headers) {
         parts.headers.remove(CONTENT_LENGTH);
-        let turning =
-            Turning { events: Events::new(body, max, budget.as_ref()), turn, until, over: false };
-        return Ok(Response::from_parts(parts, turning.into_body()));
+        let stream = TranslatedStream {
+            events: Events::new(body, max, budget.as_ref()),
+            translate,
+            until,
+            over: false,
+        };
+        return Ok(Response::from_parts(parts, stream.into_body()));
     }
     if !is_json(&parts.headers) {
         return Ok(Response::from_parts(parts, body));
@@ -70,7 +74,7 @@ pub(super) async fn turned(
     let held = held.map_err(|error| SendError::from(&error))?;
     parts.headers.remove(CONTENT_LENGTH);
     let answers = outline(&held).is_response;
-    let passed = turn(&held).unwrap_or_default();
+    let passed = translate(&held).unwrap_or_default();
     drop(held);
     let kept = memory::reserve(budget.as_ref(), passed, max).await;
     let passed = kept.ok_or(SendError::Untaken)?;
@@ -112,18 +116,18 @@ pub(super) fn stateless(answer: &[u8]) -> StatusCode {
     }
 }
 
-struct Turning {
+struct TranslatedStream {
     events: Events,
-    turn: Turn,
+    translate: Translate,
     until: Until,
     over: bool,
 }
 
-impl Turning {
+impl TranslatedStream {
     fn into_body(self) -> Body {
-        Body::from_stream(stream::unfold(self, |mut turning| async {
-            let piece = turning.next().await?;
-            Some((piece.map_err(std::io::Error::other), turning))
+        Body::from_stream(stream::unfold(self, |mut stream| async {
+            let piece = stream.next().await?;
+            Some((piece.map_err(std::io::Error::other), stream))
         }))
     }
 
@@ -135,7 +139,7 @@ impl Turning {
             };
             match event {
                 Ok(Some(event)) => {
-                    if let Some(passed) = self.turned(event) {
+                    if let Some(passed) = self.translated(event) {
                         return Some(Ok(passed));
                     }
                 }
@@ -149,10 +153,10 @@ impl Turning {
         None
     }
 
-    fn turned(&mut self, event: Event) -> Option<Bytes> {
+    fn translated(&mut self, event: Event) -> Option<Bytes> {
         let Some(message) = event.message() else { return Some(event.raw) };
         let message = Bytes::copy_from_slice(message);
-        let passed = (self.turn)(&message)?;
+        let passed = (self.translate)(&message)?;
         Some(match passed == message {
             true => event.raw,
             false => event.carrying(&passed),
@@ -170,16 +174,16 @@ mod tests {
         let budget = MemoryBudget::default();
         let _all = budget.all();
         let budget = budget.for_sender(&"me".into());
-        for held in ["it as it came", "what it is turned into"] {
+        for held in ["it as it came", "what it is translated into"] {
             let long = vec![b' '; 2 * SMALL];
             let body = if held == "it as it came" { long.clone() } else { b"{}".to_vec() };
             let response = Response::builder().header("content-type", "application/json");
             let response = response.body(Body::from(body)).unwrap();
-            let turn: Turn = Box::new(move |_| Some(Bytes::from(long.clone())));
+            let translate: Translate = Box::new(move |_| Some(Bytes::from(long.clone())));
             let limits = (1 << 20, Some(budget.clone()));
             let until = Box::pin(std::future::pending());
-            let turned = turned(response, limits, plain, turn, until).await;
-            assert_eq!(turned.unwrap_err(), SendError::Untaken, "{held}");
+            let translated = translated(response, limits, plain, translate, until).await;
+            assert_eq!(translated.unwrap_err(), SendError::Untaken, "{held}");
         }
     }
 
@@ -191,10 +195,10 @@ mod tests {
             (r#"{"id":"server-error","error":{}}"#, r#"{"id":7,"error":{}}"#),
             (r#"{"error":{}}"#, r#"{"id":7,"error":{}}"#),
         ] {
-            assert_eq!(under(&answer.into(), b"7"), wanted);
+            assert_eq!(with_id(&answer.into(), b"7"), wanted);
         }
         for other in ["[]", "<html>", ""] {
-            assert_eq!(under(&other.into(), b"7"), other);
+            assert_eq!(with_id(&other.into(), b"7"), other);
         }
     }
 }
