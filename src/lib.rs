@@ -1,22 +1,19 @@
 //! AgentGate: the authorization layer between AI agents and what they can touch.
 //!
-//! The way of a request, told once. A line comes from a client
-//! ([`mcp::relay`]); it is read strictly, over the bytes that will be forwarded
-//! ([`mcp::envelope`]), and becomes an [`action::Action`]: who, where, what. The
-//! gate takes it ([`gate::Gate::admit`]): [`gate::pipeline::decide`] says what is
-//! to happen, asking [`rate`], [`intent`] and [`policy`] in that order; the
-//! [`store`] commits the row; and only then is there a [`gate::Permit`], which
-//! owns the line and is the only key to the way out. What is refused becomes a
-//! [`verdict::Denial`], and an answer that a model understands
-//! ([`mcp::reply`]). The result is added to the row when it comes
-//! ([`gate::Gate::release`]).
+//! What happens to a request: [`mcp::relay`] reads a line from a client. The line is parsed
+//! strictly, over the bytes that will be forwarded ([`mcp::envelope`]), and becomes an
+//! [`action::Action`]: agent, target, arguments. [`gate::Gate::admit`] has it decided by
+//! [`gate::pipeline::decide`], which consults [`rate`], [`intent`] and [`policy`] in this order,
+//! and has the [`store`] commit a row. Only then is there a [`gate::Permit`], which owns the line;
+//! nothing is forwarded without one. A refused action gets a [`verdict::Denial`], which becomes a
+//! response that a model understands ([`mcp::reply`]). The server's result is added to the row
+//! later ([`gate::Gate::release`]).
 //!
-//! Over HTTP ([`mcp::http`], [`hosted`]) the same relay has the message; a REST
-//! request becomes an action in [`rest`]. Both go through the same gate, and what
-//! sends them on takes nothing but a permit.
+//! Over HTTP ([`mcp::http`], [`hosted`]) the same relay gets the message; a REST request becomes an
+//! action in [`rest`]. Both are admitted by the same gate.
 //!
-//! Arrows point down: a module uses what stands below it in that story, never
-//! what stands above. `tests/architecture.rs` holds this.
+//! Dependencies point down: a module uses the modules below it in `ARCHITECTURE.md`, never those
+//! above. `tests/architecture.rs` checks this.
 
 pub mod action;
 pub mod admin;

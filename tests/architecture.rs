@@ -1,6 +1,5 @@
-//! Holds the house's rules (ARCHITECTURE.md) by reading the sources: arrows
-//! point down, the pure modules stay pure, files stay short, and the README
-//! knows every command.
+//! Checks the rules of ARCHITECTURE.md by reading the sources: dependencies point down, pure
+//! modules are pure, files are short, and the README mentions every command.
 
 #![cfg(test)]
 
