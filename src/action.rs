@@ -264,6 +264,23 @@ pub struct HttpRequest {
     pub body: Body,
 }
 
+impl HttpRequest {
+    /// The values of `Content-Type`, of which there should be one at most.
+    pub fn content_types(&self) -> impl Iterator<Item = &str> {
+        let types = self.headers.iter().filter(|(name, _)| name == "content-type");
+        types.map(|(_, value)| value.as_str())
+    }
+}
+
+/// Whether a `Content-Type` has the media type `kind`, with any parameters.
+#[must_use]
+pub fn is_of_type(content_type: &str, kind: &str) -> bool {
+    content_type.split(';').next().is_some_and(|own| own.trim().eq_ignore_ascii_case(kind))
+}
+
+/// Media type of a form that is not split into parts.
+pub const FORM: &str = "application/x-www-form-urlencoded";
+
 /// A request's body.
 #[derive(Debug, Clone, Default)]
 pub enum Body {

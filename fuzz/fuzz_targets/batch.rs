@@ -4,9 +4,10 @@
 
 #![no_main]
 
-use agentgate::action::{Action, Agent, Body, HttpRequest, Provider, Target, Transport};
+use agentgate::action::{Body, HttpRequest, Provider, Target, Transport};
 use agentgate::intent::{self, batch};
 use agentgate::json::{self, Json};
+use agentgate_fuzz::action;
 use libfuzzer_sys::fuzz_target;
 
 const KINDS: [(Provider, &str, &str); 4] = [
@@ -60,12 +61,6 @@ fn parts(text: &str) -> usize {
 }
 
 fn is_read(request: HttpRequest) -> bool {
-    let action = Action {
-        at: jiff::Timestamp::UNIX_EPOCH,
-        agent: Agent::default(),
-        session: "fuzz".into(),
-        transport: Transport::Rest,
-        target: Target::Http(request),
-    };
+    let action = action(Transport::Rest, Target::Http(request));
     intent::of(&action).is_read()
 }

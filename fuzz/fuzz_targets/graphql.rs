@@ -3,9 +3,10 @@
 
 #![no_main]
 
-use agentgate::action::{Action, Agent, Body, HttpRequest, Provider, Target, Transport};
+use agentgate::action::{Body, HttpRequest, Provider, Target, Transport};
 use agentgate::intent;
 use agentgate::json::{self, Json};
+use agentgate_fuzz::action;
 use graphql_parser::query::{Definition, OperationDefinition, parse_query};
 use libfuzzer_sys::fuzz_target;
 
@@ -32,12 +33,9 @@ fn is_run<'d>(definition: &Definition<'d, &'d str>, named: &str) -> bool {
 }
 
 fn reads(body: Json) -> bool {
-    let action = Action {
-        at: jiff::Timestamp::UNIX_EPOCH,
-        agent: Agent::default(),
-        session: "fuzz".into(),
-        transport: Transport::Rest,
-        target: Target::Http(HttpRequest {
+    let action = action(
+        Transport::Rest,
+        Target::Http(HttpRequest {
             provider: Provider::Linear,
             method: "POST".to_owned(),
             path: "/graphql".to_owned(),
@@ -47,7 +45,7 @@ fn reads(body: Json) -> bool {
             headers: Vec::new(),
             body: Body::Json(body),
         }),
-    };
+    );
     let analysis = intent::analyse(&action);
     assert_eq!(analysis.intent, intent::of(&action));
     analysis.intent.is_read()

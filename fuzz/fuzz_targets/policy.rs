@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use agentgate::action::{Action, Agent, Listing, Target, ToolCall, Transport};
+use agentgate::action::{Action, Listing, Target, ToolCall, Transport};
 use agentgate::gate::pipeline::{Facts, decide};
 use agentgate::json::{self, Json};
 use agentgate::policy::{self, Policy};
-use jiff::Timestamp;
+use agentgate_fuzz::action;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
@@ -32,17 +32,14 @@ fuzz_target!(|text: &str| {
 fn call() -> Action {
     let args = br#"{"path":"/srv/a/../b","n":1.50,"list":[{"k":"v"},null],"branch":"main"}"#;
     let Ok(Json::Object(args)) = json::parse(args) else { unreachable!("it is an object") };
-    Action {
-        at: Timestamp::UNIX_EPOCH,
-        agent: Agent::default(),
-        session: Arc::from("fuzz"),
-        transport: Transport::Stdio,
-        target: Target::Tool(ToolCall {
+    action(
+        Transport::Stdio,
+        Target::Tool(ToolCall {
             server: Arc::from("github"),
             tool: "push_files".to_owned(),
             args,
             annotations: None,
             listing: Listing::Unknown,
         }),
-    }
+    )
 }

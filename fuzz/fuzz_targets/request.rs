@@ -7,13 +7,14 @@
 
 use std::sync::Arc;
 
-use agentgate::action::{Action, Agent, Body as Judged, HttpRequest, Provider, Target, Transport};
+use agentgate::action::{Body as Judged, HttpRequest, Provider, Target, Transport};
 use agentgate::intent;
 use agentgate::net::Body;
 use agentgate::net::memory::MemoryBudget;
 use agentgate::overrides;
 use agentgate::path::Path;
 use agentgate::rest::inbound::{self, Inbound, Limits};
+use agentgate_fuzz::action;
 use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Request};
 use http_body_util::BodyExt as _;
@@ -112,13 +113,7 @@ fn judge(request: HttpRequest, body: &[u8]) {
     let HttpRequest { provider, method, path, body, .. } = &request;
     let body_says = path.ends_with("graphql") || (*provider == Provider::Aws && path == "/");
     let is_blind = body_says && method != "GET" && matches!(body, Judged::Opaque);
-    let action = Action {
-        at: jiff::Timestamp::UNIX_EPOCH,
-        agent: Agent::default(),
-        session: "fuzz".into(),
-        transport: Transport::Rest,
-        target: Target::Http(request),
-    };
+    let action = action(Transport::Rest, Target::Http(request));
     let analysis = intent::analyse(&action);
     assert_eq!(analysis.intent, intent::of(&action));
     assert!(!(is_blind && analysis.intent.is_read()), "unread, and a read: {analysis:?}");

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Action, Body, HttpRequest, Provider, Target};
+use super::{Action, Body, FORM, HttpRequest, Provider, Target, is_of_type};
 use crate::json::{Json, Object};
 
 /// The content of an action, as sent.
@@ -103,11 +103,11 @@ fn looks_like_parts(body: &Object) -> bool {
 /// Whether `text` is shown as a form. Without a content type some servers read it as one,
 /// unless it starts like another format.
 fn is_form(request: &HttpRequest, text: &str) -> bool {
-    let kind = request.headers.iter().find(|(name, _)| name == "content-type");
-    let kind = kind.and_then(|(_, kind)| kind.split(';').next()).unwrap_or_default().trim();
-    match kind {
-        "" => text.contains('=') && !text.trim_start().starts_with(['{', '[', '<']),
-        kind => kind.eq_ignore_ascii_case("application/x-www-form-urlencoded"),
+    match request.content_types().next().unwrap_or_default() {
+        kind if is_of_type(kind, "") => {
+            text.contains('=') && !text.trim_start().starts_with(['{', '[', '<'])
+        }
+        kind => is_of_type(kind, FORM),
     }
 }
 

@@ -16,7 +16,7 @@ use bluejay_parser::ast::{Parse, ParseOptions};
 use super::lexicon::{Role, role};
 use super::words::words;
 use super::{Intent, Judgement, tool};
-use crate::action::{Body, HttpRequest, Provider, without_format};
+use crate::action::{Body, HttpRequest, Provider, is_of_type, without_format};
 use crate::json::{Json, Object};
 
 /// Maximum nesting depth of a document; beyond it the intent is unknown. A selection set counts
@@ -108,11 +108,8 @@ pub(super) fn executed(request: &HttpRequest) -> Option<Executed> {
 /// Whether the declared type permits JSON. A form may look like JSON and contain another
 /// document after an `&`.
 fn is_json(request: &HttpRequest) -> bool {
-    let mut types = request.headers.iter().filter(|(name, _)| name == "content-type");
-    let announced = types.next().is_none_or(|(_, value)| {
-        let kind = value.split(';').next().unwrap_or_default().trim();
-        kind.eq_ignore_ascii_case("application/json")
-    });
+    let mut types = request.content_types();
+    let announced = types.next().is_none_or(|kind| is_of_type(kind, "application/json"));
     announced && types.next().is_none()
 }
 

@@ -215,6 +215,12 @@ pub(super) fn joins_change(name: &str) -> bool {
     pairs.any(|(joint, verb)| role(joint) == Role::Joins && changes(verb))
 }
 
+/// Whether a name that starts with a reading verb may be trusted to only read: all of it is
+/// legible, and no change is joined to it.
+pub(super) fn has_one_purpose(name: &str) -> bool {
+    name.is_ascii() && !joins_change(name)
+}
+
 /// Verbs in operation names are in their base form, so a word with a plural ending is a noun.
 fn is_plural(word: &str) -> bool {
     let word = word.as_bytes();

@@ -56,6 +56,10 @@ struct State {
     under_way: usize,
     /// Whether the client does not read what is sent.
     is_stuck: bool,
+    /// Whether the client has closed its side.
+    is_half_closed: bool,
+    /// Whether the current response is an event stream.
+    is_event_stream: bool,
     /// Time since when no request is in flight.
     idle: Instant,
     /// Time when it was asked to close.
@@ -135,7 +139,14 @@ impl Activity {
     /// The activity of a connection with these request heads.
     pub(super) fn new(heads: Heads) -> Self {
         let idle = Instant::now();
-        let state = State { under_way: 0, is_stuck: false, idle, close_requested: None };
+        let state = State {
+            under_way: 0,
+            is_stuck: false,
+            is_half_closed: false,
+            is_event_stream: false,
+            idle,
+            close_requested: None,
+        };
         Self(Arc::new(Inner { heads, state: Mutex::new(state), close: Notify::new() }))
     }
 
@@ -154,6 +165,26 @@ impl Activity {
     /// Sets whether the client does not read what is sent.
     pub(super) fn set_stuck(&self, is_stuck: bool) {
         self.state().is_stuck = is_stuck;
+    }
+
+    /// Records that the client has closed its side.
+    pub(super) fn set_half_closed(&self) {
+        self.state().is_half_closed = true;
+    }
+
+    /// Whether the client has closed its side.
+    pub(super) fn is_half_closed(&self) -> bool {
+        self.state().is_half_closed
+    }
+
+    /// Sets whether the current response is an event stream.
+    pub(super) fn set_event_stream(&self, is_event_stream: bool) {
+        self.state().is_event_stream = is_event_stream;
+    }
+
+    /// Whether the current response is an event stream.
+    pub(super) fn is_event_stream(&self) -> bool {
+        self.state().is_event_stream
     }
 
     fn idle_since(&self) -> Option<Instant> {

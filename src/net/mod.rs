@@ -28,3 +28,11 @@ pub fn is_loopback(uri: &http::Uri) -> bool {
 
 /// The body type used everywhere, streamed or whole.
 pub use axum::body::Body;
+
+/// Whether a message's body is a stream of server-sent events.
+#[must_use]
+pub fn is_event_stream(headers: &http::HeaderMap) -> bool {
+    let kind = headers.get(http::header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
+    let kind = kind.and_then(|kind| kind.split(|byte| *byte == b';').next());
+    kind.is_some_and(|kind| kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream"))
+}

@@ -28,7 +28,7 @@ use super::sniff::Heads;
 use super::streams::{Stream, Streams};
 use super::wire::{Timeouts, Wire};
 use super::workers::Workers;
-use super::{Body, body};
+use super::{Body, body, is_event_stream};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -368,13 +368,11 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for OfPeer<A> {
             false => self.app.answer(self.peer, request),
         };
         let answer = AssertUnwindSafe(answer).catch_unwind();
-        let busy = Some(self.activity.begin());
-        Answering { answer, is_last, heads: self.heads.clone(), busy, stream }
+        let (heads, activity) = (self.heads.clone(), self.activity.clone());
+        let busy = Some(activity.begin());
+        Answering { answer, is_last, heads, activity, busy, stream }
     }
 }
-
-/// Media type of event streams, without parameters.
-const EVENT_STREAM: &[u8] = b"text/event-stream";
 
 /// A request being answered; a named type, so that it need not be boxed.
 struct Answering {
@@ -383,6 +381,7 @@ struct Answering {
     /// not parsed by `Heads`.
     is_last: bool,
     heads: Heads,
+    activity: Activity,
     /// Until the answer ends.
     busy: Option<ActiveRequest>,
     /// HTTP/2 only: its stream and slot.
@@ -395,9 +394,8 @@ impl Future for Answering {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = ready!(self.answer.poll_unpin(context));
         let mut response = answer.unwrap_or_else(|_| panicked());
-        let kind = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-        self.heads.set_event_stream(kind.is_some_and(|kind| kind.starts_with(EVENT_STREAM)));
-        if self.is_last || self.heads.is_body_incomplete() || self.heads.is_half_closed() {
+        self.activity.set_event_stream(is_event_stream(response.headers()));
+        if self.is_last || self.heads.is_body_incomplete() || self.activity.is_half_closed() {
             // So that neither what follows nor an unread rest of the body is read as another
             // request.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

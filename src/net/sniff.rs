@@ -46,10 +46,6 @@ struct HeadParser {
     anomalies: VecDeque<Option<Anomaly>>,
     /// HTTP version of the first complete head.
     version: Option<Version>,
-    /// Whether the client has closed its side.
-    half_closed: bool,
-    /// The current response is an event stream.
-    is_event_stream: bool,
 }
 
 /// What comes next on the connection.
@@ -99,26 +95,6 @@ impl Heads {
     /// The HTTP version, once a complete head has arrived.
     pub(super) fn version(&self) -> Option<Version> {
         self.parser().version
-    }
-
-    /// Records that the client has closed its side.
-    pub(super) fn set_half_closed(&self) {
-        self.parser().half_closed = true;
-    }
-
-    /// Whether the client has closed its side.
-    pub(super) fn is_half_closed(&self) -> bool {
-        self.parser().half_closed
-    }
-
-    /// Records whether the current response is an event stream.
-    pub(super) fn set_event_stream(&self, is_event_stream: bool) {
-        self.parser().is_event_stream = is_event_stream;
-    }
-
-    /// Whether the current response is an event stream.
-    pub(super) fn is_event_stream(&self) -> bool {
-        self.parser().is_event_stream
     }
 
     /// Whether the body of the last request is incomplete.

@@ -90,11 +90,11 @@ impl<S: AsyncWrite + Unpin> Wire<S> {
     /// its place, and servers refuse a second.
     fn wait_for_answer(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let is_stream =
-            self.heads.version() == Some(Version::HTTP_2) || self.heads.is_event_stream();
+            self.heads.version() == Some(Version::HTTP_2) || self.activity.is_event_stream();
         if is_stream || self.heads.is_body_incomplete() || !self.activity.is_busy() {
             return Poll::Ready(());
         }
-        self.heads.set_half_closed();
+        self.activity.set_half_closed();
         let sleep = self
             .half_closed
             .get_or_insert_with(|| Box::pin(tokio::time::sleep(HALF_CLOSED_TIMEOUT)));
@@ -211,6 +211,17 @@ mod tests {
         (Wire::new(ours, heads.clone(), Activity::new(heads), TIMEOUTS), theirs)
     }
 
+    /// A wire that has read `request`, after which the client closed its side.
+    async fn half_closed(
+        request: &[u8],
+    ) -> (Wire<tokio::io::DuplexStream>, tokio::io::DuplexStream) {
+        let (mut wire, mut peer) = wire(4 << 10);
+        peer.write_all(request).await.unwrap();
+        peer.shutdown().await.unwrap();
+        wire.read_exact(&mut vec![0; request.len()]).await.unwrap();
+        (wire, peer)
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_head_that_does_not_end_is_answered_and_silence_is_not() {
         for (sent, answer) in [("GET / HTTP/1.1\r\n", SLOW), ("", b"".as_slice())] {
@@ -247,18 +258,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_has_ended_its_side_is_answered_if_that_is_soon() {
-        let (mut wire, mut peer) = wire(4 << 10);
-        let get = b"GET / HTTP/1.1\r\n\r\n";
-        peer.write_all(get).await.unwrap();
-        peer.shutdown().await.unwrap();
-        wire.read_exact(&mut [0; 18]).await.unwrap();
+        let (mut wire, _peer) = half_closed(b"GET / HTTP/1.1\r\n\r\n").await;
         let request = wire.activity.begin();
         let began = Instant::now();
         let mut end = [0];
         // As long as it gets something.
         for _ in 0..3 {
             let read = tokio::time::timeout(HALF_CLOSED_TIMEOUT * 3 / 4, wire.read(&mut end)).await;
-            assert!(read.is_err() && wire.heads.is_half_closed());
+            assert!(read.is_err() && wire.activity.is_half_closed());
             wire.write_all(b"x").await.unwrap();
         }
         assert_eq!(wire.read(&mut end).await.unwrap(), 0);
@@ -271,12 +278,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_ends_a_stream_of_events_is_told_at_once() {
-        let (mut wire, mut peer) = wire(4 << 10);
-        peer.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
-        peer.shutdown().await.unwrap();
-        wire.read_exact(&mut [0; 18]).await.unwrap();
+        let (mut wire, _peer) = half_closed(b"GET / HTTP/1.1\r\n\r\n").await;
         let _request = wire.activity.begin();
-        wire.heads.set_event_stream(true);
+        wire.activity.set_event_stream(true);
         let began = Instant::now();
         assert_eq!(wire.read(&mut [0]).await.unwrap(), 0);
         assert_eq!(began.elapsed(), Duration::ZERO);
@@ -284,10 +288,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_ends_within_a_body_is_told_at_once() {
-        let (mut wire, mut peer) = wire(4 << 10);
-        peer.write_all(b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\na").await.unwrap();
-        peer.shutdown().await.unwrap();
-        wire.read_exact(&mut [0; 39]).await.unwrap();
+        let post = b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\na";
+        let (mut wire, _peer) = half_closed(post).await;
         let _request = wire.activity.begin();
         let _ = wire.heads.mark(http::Request::new(super::super::Body::empty()));
         let began = Instant::now();

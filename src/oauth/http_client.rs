@@ -6,15 +6,15 @@ use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, LOCATION, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::header::{LOCATION, USER_AGENT};
+use http::{HeaderValue, Request, Response};
 use rmcp::transport::auth::{OAuthHttpClient, OAuthHttpRequest};
 use url::Url;
 
 use super::trust::Trust;
-use crate::net::Body;
 use crate::net::body::hold;
 use crate::net::client::Client;
+use crate::net::{Body, is_event_stream};
 
 /// Maximum size of a document, in bytes.
 const MAX_DOCUMENT: usize = 256 << 10;
@@ -92,7 +92,7 @@ impl HttpClient {
         let answer = self.client.send(request, REQUEST_TIMEOUT).await?;
         let (head, body) = answer.into_parts();
         // A server may respond to a GET with an endless stream.
-        if is_stream(&head.headers) {
+        if is_event_stream(&head.headers) {
             return Ok(Response::from_parts(head, Vec::new()));
         }
         let body = hold(body, MAX_DOCUMENT, REQUEST_TIMEOUT).await?;
@@ -159,9 +159,4 @@ impl OAuthHttpClient for FlowHttpClient {
     > {
         Box::pin(self.send(request.request))
     }
-}
-
-fn is_stream(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    kind.trim_start().to_ascii_lowercase().starts_with("text/event-stream")
 }

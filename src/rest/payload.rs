@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::form;
 use super::inbound::InboundError;
-use crate::action::{Body, Provider};
+use crate::action::{Body, FORM, Provider};
 use crate::head::{HeadError, check_parameters};
 use crate::json::{self, Json};
 use crate::overrides;
@@ -58,7 +58,7 @@ pub(super) fn format(
     }
     Ok(match kind.as_deref() {
         None => BodyFormat::Untyped,
-        Some("application/x-www-form-urlencoded") => BodyFormat::Form,
+        Some(FORM) => BodyFormat::Form,
         Some("application/graphql" | "multipart/mixed") => BodyFormat::Text,
         Some(kind) if kind.ends_with("json") || kind.contains("/x-amz-json") => BodyFormat::Json,
         Some(kind) if kind.starts_with("text/") || kind.ends_with("xml") => BodyFormat::Any,

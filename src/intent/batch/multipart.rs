@@ -36,8 +36,8 @@ pub(super) fn members(request: &HttpRequest) -> Result<Vec<HttpRequest>, BatchEr
 
 /// The boundary, if exactly one is declared for exactly this media type.
 fn boundary(request: &HttpRequest) -> Option<&str> {
-    let mut types = request.headers.iter().filter(|(name, _)| name == "content-type");
-    let (_, announced) = types.next()?;
+    let mut types = request.content_types();
+    let announced = types.next()?;
     let (kind, parameters) = announced.split_once(';')?;
     let mut boundaries = parameters.split(';').map(str::trim).filter_map(|parameter| {
         let (name, value) = parameter.split_once('=')?;

@@ -5,7 +5,7 @@
 
 use super::aws_table::{ALIASES, FORM_ONLY, MINTED, REST_XML, RIGHTS, TABLE, VERBS};
 use super::table::Rows;
-use crate::action::{Body, HttpRequest, Provider, aws_bare_host};
+use crate::action::{Body, FORM, HttpRequest, Provider, aws_bare_host, is_of_type};
 use crate::intent::http::{METHOD, form_pairs, last_segment};
 use crate::intent::lexicon::{Role, role};
 use crate::intent::words::words;
@@ -94,12 +94,11 @@ fn is_plain(operation: &str) -> bool {
 /// Whether the service reads `X-Amz-Target`: for a POST without parameters, with a JSON body if
 /// its type is declared. A query-protocol service reads the body, whatever the header says.
 fn takes_target(request: &HttpRequest) -> bool {
-    let mut types = request.headers.iter().filter(|(name, _)| name == "content-type");
-    let is_json = |(_, kind): &(String, String)| kind.starts_with("application/x-amz-json-1.");
+    let is_json = |kind: &str| kind.starts_with("application/x-amz-json-1.");
     request.method == "POST"
         && request.query.is_empty()
         && !matches!(request.body, Body::Opaque)
-        && types.all(is_json)
+        && request.content_types().all(is_json)
         && !service(request).is_some_and(|service| FORM_ONLY.contains(&service))
 }
 
@@ -107,15 +106,10 @@ fn takes_target(request: &HttpRequest) -> bool {
 /// other services read forms, too, but not for the operation.
 fn takes_forms(request: &HttpRequest) -> bool {
     const AS_WELL: [&str; 4] = ["email", "monitoring", "sdb", "sqs"];
-    const FORM: &str = "application/x-www-form-urlencoded";
     let takes = |service| FORM_ONLY.contains(&service) || AS_WELL.contains(&service);
-    let is_form = |(_, kind): &(String, String)| {
-        kind.get(..FORM.len()).is_some_and(|start| start.eq_ignore_ascii_case(FORM))
-    };
-    let mut types = request.headers.iter().filter(|(name, _)| name == "content-type");
     let is_plain = match &request.body {
         Body::Empty => true,
-        Body::Text(_) => types.all(is_form),
+        Body::Text(_) => request.content_types().all(|kind| is_of_type(kind, FORM)),
         Body::Json(_) | Body::Opaque => false,
     };
     is_plain && service(request).is_none_or(takes)
@@ -237,9 +231,8 @@ fn reads_by_name(operation: &str) -> bool {
     let mut rest = words(operation).skip_while(many);
     let reads = rest.next().is_some_and(|verb| VERBS.contains(&verb));
     reads
-        && operation.is_ascii()
         && !words(operation).any(|word| MINTED.contains(&word))
-        && !tool::joins_change(operation)
+        && tool::has_one_purpose(operation)
 }
 
 /// Judges a request to a REST service.

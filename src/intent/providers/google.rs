@@ -133,7 +133,7 @@ fn reads_by_verb(verb: &str) -> bool {
         first => first.is_some_and(|first| ASKING.contains(&first)),
     };
     let is_mere_question =
-        verb.is_ascii() && !verb.ends_with("Token") && verb != "fetch" && !tool::joins_change(verb);
+        !verb.ends_with("Token") && verb != "fetch" && tool::has_one_purpose(verb);
     verb == "testIamPermissions" || asks && is_mere_question
 }
 

@@ -102,7 +102,7 @@ fn asks(action: &str) -> bool {
         Some("By") => parts.next().is_some_and(|word| word.len() > 2),
         object => object.is_some_and(|word| word.len() > 2 && !tool::turns(word)),
     };
-    let only_asks = asks_for && VERBS.contains(&verb) && !tool::joins_change(action);
+    let only_asks = asks_for && VERBS.contains(&verb) && tool::has_one_purpose(action);
     only_asks || action == "runHuntingQuery"
 }
 

@@ -45,7 +45,7 @@ pub(in crate::intent) fn judge(request: &HttpRequest) -> Judgement {
 fn reads_by_first_verb(name: &str) -> bool {
     let mut rest = words(name).skip_while(|word| word.eq_ignore_ascii_case("bulk"));
     let reads = rest.next().is_some_and(|verb| matches!(role(verb), Role::Reads(_)));
-    name.is_ascii() && reads && !rest.next().is_some_and(tool::turns) && !tool::joins_change(name)
+    reads && !rest.next().is_some_and(tool::turns) && tool::has_one_purpose(name)
 }
 
 /// Methods named after what they return.

@@ -66,11 +66,6 @@ pub(super) fn kind(headers: &HeaderMap) -> String {
     kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// Whether a body consists of server-sent events.
-pub(super) fn is_stream(headers: &HeaderMap) -> bool {
-    kind(headers) == "text/event-stream"
-}
-
 /// Whether a body is JSON.
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
     kind(headers) == "application/json"

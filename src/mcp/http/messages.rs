@@ -4,9 +4,8 @@ use bytes::Bytes;
 use http::Response;
 
 use super::events::Events;
-use super::headers::is_stream;
-use crate::net::Body;
 use crate::net::memory::SenderBudget;
+use crate::net::{Body, is_event_stream};
 
 /// The messages of an event stream.
 pub(super) struct Messages(Events);
@@ -23,7 +22,7 @@ impl Messages {
         max: usize,
         budget: Option<&SenderBudget>,
     ) -> Option<Self> {
-        let streams = response.status().is_success() && is_stream(response.headers());
+        let streams = response.status().is_success() && is_event_stream(response.headers());
         streams.then(|| Self::of_body(response.into_body(), max, budget))
     }
 

@@ -7,7 +7,6 @@ use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::time::timeout;
 
-use super::headers::is_stream;
 use super::link::Principal;
 use super::messages::Messages;
 use super::remote::Remote;
@@ -15,9 +14,9 @@ use super::{LAST_EVENT_ID, METHOD, NAME, header_check};
 use crate::mcp::params;
 use crate::mcp::relay::exchange::{Outgoing, OwnRequestSender};
 use crate::mcp::scan::outline;
-use crate::net::Body;
 use crate::net::body::hold_answer;
 use crate::net::memory::SenderBudget;
+use crate::net::{Body, is_event_stream};
 
 /// Timeout for the response.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -54,7 +53,7 @@ impl OwnRequestSender for Requester<'_> {
             if response.status() == StatusCode::ACCEPTED {
                 return Ok(None);
             }
-            let is_stream = is_stream(response.headers());
+            let is_stream = is_event_stream(response.headers());
             let (body, max) = (response.into_body(), self.remote.max_message());
             let budget = self.principal.budget.as_ref();
             if is_stream {

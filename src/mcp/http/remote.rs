@@ -26,9 +26,9 @@ use crate::mcp::relay::Relay;
 use crate::mcp::relay::exchange::Posted;
 use crate::mcp::scan::{may_hold, outline};
 use crate::mcp::{era, params};
-use crate::net::Body;
 use crate::net::client::Client;
 use crate::net::detach::DetachOnDrop;
+use crate::net::{Body, is_event_stream};
 use crate::oauth;
 
 mod answers;
@@ -321,7 +321,7 @@ impl Remote {
         if parts.status.is_redirection() {
             return Err(problem::redirected(&parts.headers));
         }
-        if headers::kind(&parts.headers) != "text/event-stream" {
+        if !is_event_stream(&parts.headers) {
             return Ok(unread(conversation, parts, body, self.target.max_message).await);
         }
         problem::refuse_encoded(&parts.headers)?;

@@ -19,7 +19,6 @@ use tokio::time::timeout;
 
 use super::front::Incoming;
 use super::header_check::{self, has_method};
-use super::headers;
 use super::own_requests::BOTH;
 use super::remote::Remote;
 use super::{LAST_EVENT_ID, REVISION, SESSION};
@@ -31,7 +30,7 @@ use crate::mcp::queue::Queue;
 use crate::mcp::reply;
 use crate::mcp::scan::outline;
 use crate::mcp::session::LAST_ANSWERS;
-use crate::net::Body;
+use crate::net::{Body, is_event_stream};
 
 use answers::Owed;
 
@@ -443,7 +442,7 @@ impl Answer {
 
     /// Whether the body consists of server-sent events.
     fn is_stream(&self) -> bool {
-        headers::is_stream(self.response.headers())
+        is_event_stream(self.response.headers())
     }
 }
 

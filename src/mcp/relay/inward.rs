@@ -103,7 +103,7 @@ impl Relay {
             changes.push(change);
             let (round_trip, judged) = match self.begin_round_trip(&message) {
                 Ok(round_trip) => (round_trip, self.judge(line, message).await),
-                Err(fault) => (None, Box::pin(self.refuse_round_trip(&message, fault)).await),
+                Err(error) => (None, Box::pin(self.refuse_round_trip(&message, error)).await),
             };
             match judged {
                 Judged::Cleared(line, receipt) => {

@@ -12,7 +12,16 @@ use crate::mcp::round_trips::RoundTrip;
 use crate::policy::Mode;
 use crate::verdict::Reason;
 
-/// Error for an input response whose input request is not open.
+/// Why a message is refused because of its input responses.
+#[derive(Debug)]
+pub(super) enum RoundTripError {
+    /// It is ambiguous which input requests they are for.
+    Ambiguous(Fault),
+    /// An input request is not open.
+    NotAsked,
+}
+
+/// Reason for [`RoundTripError::NotAsked`].
 const UNASKED: &str = "`inputResponses` answers what the server has not asked for this request, \
                        or what is answered already; AgentGate knows of no such question";
 
@@ -25,11 +34,11 @@ impl Relay {
     /// input requests that it responds to.
     ///
     /// # Errors
-    /// [`Fault`] if it must be refused.
+    /// [`RoundTripError`] if it must be refused.
     pub(super) fn begin_round_trip(
         &self,
         message: &Message<'_>,
-    ) -> Result<Option<RoundTrip>, Fault> {
+    ) -> Result<Option<RoundTrip>, RoundTripError> {
         let Some(policy) = self.gate.policy_on_servers() else { return Ok(None) };
         let enforced = policy.judges_servers() == Some(Mode::Enforce);
         match RoundTrip::of(message) {
@@ -37,25 +46,29 @@ impl Relay {
                 if !self.state().input_requests.take(&round_trip.responses) =>
             {
                 round_trip.responses.clear();
-                if enforced { Err(Fault::request(UNASKED)) } else { Ok(Some(round_trip)) }
+                if enforced { Err(RoundTripError::NotAsked) } else { Ok(Some(round_trip)) }
             }
             // In observe mode nothing is refused.
             Err(_) if !enforced => Ok(None),
-            other => other,
+            other => other.map_err(RoundTripError::Ambiguous),
         }
     }
 
     /// Refuses and records a message because of its input responses.
-    pub(super) async fn refuse_round_trip(&self, message: &Message<'_>, fault: Fault) -> Judged {
+    pub(super) async fn refuse_round_trip(
+        &self,
+        message: &Message<'_>,
+        error: RoundTripError,
+    ) -> Judged {
         let (method, call) = match &message.content {
             Content::Call(call) => ("tools/call", Some(call)),
             Content::Other(other) => (other.method.as_str(), None),
             Content::Response { .. } => ("", None),
         };
-        if fault.what != UNASKED {
+        if let RoundTripError::Ambiguous(fault) = error {
             return self.unreadable(message.id, method, fault).await;
         }
-        let mut denial = self.record_malformed(method, &fault).await;
+        let mut denial = self.record_malformed(method, &Fault::request(UNASKED)).await;
         if matches!(denial.verdict.reason, Reason::Malformed(_)) {
             denial.verdict.suggestion = Some(Arc::from(AGAIN));
         }

@@ -11,16 +11,16 @@ use http::{Response, StatusCode};
 
 use crate::mcp::codes;
 use crate::mcp::http::events::Events;
-use crate::mcp::http::headers::{is_json, is_stream};
+use crate::mcp::http::headers::is_json;
 use crate::mcp::http::ids::{IdField, IdFields};
 use crate::mcp::http::messages::Messages;
 use crate::mcp::http::remote::RESPONSE_TIMEOUT;
 use crate::mcp::http::sse::Event;
 use crate::mcp::scan::outline;
-use crate::net::Body;
 use crate::net::body::hold_answer;
 use crate::net::client::SendError;
 use crate::net::memory::{self, SenderBudget};
+use crate::net::{Body, is_event_stream};
 
 /// Translates a message from the server for the client; `None` drops it.
 pub(super) type Translate = Box<dyn FnMut(&Bytes) -> Option<Bytes> + Send>;
@@ -54,7 +54,7 @@ pub(super) async fn translated(
     until: Until,
 ) -> Result<Response<Body>, SendError> {
     let (mut parts, body) = response.into_parts();
-    if is_stream(&parts.headers) {
+    if is_event_stream(&parts.headers) {
         parts.headers.remove(CONTENT_LENGTH);
         let stream = TranslatedStream {
             events: Events::new(body, max, budget.as_ref()),
@@ -91,7 +91,7 @@ pub(super) async fn first_answer(
     response: Response<Body>,
     (max, budget): (usize, Option<&SenderBudget>),
 ) -> Option<Bytes> {
-    if !is_stream(response.headers()) {
+    if !is_event_stream(response.headers()) {
         return hold_answer(response.into_body(), budget, max, RESPONSE_TIMEOUT).await.ok();
     }
     let mut messages = Messages::of(response, max, budget)?;
