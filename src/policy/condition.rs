@@ -3,6 +3,7 @@
 //! The interpreter has no cost limit, so expressions are restricted: comprehensions do not nest,
 //! and fail if they range over more than [`MAX_ELEMENTS`].
 
+mod time_zones;
 mod uncertainty;
 mod values;
 
@@ -160,6 +161,7 @@ static ROOT: LazyLock<Context<'static, 'static>> = LazyLock::new(|| {
     // error and denies.
     let _ = root.add_function(BOUNDED, bounded);
     let _ = root.add_function(regexes::MATCHES, regexes::matches);
+    let _ = root.add_function(time_zones::IN_ZONE, time_zones::in_zone);
     root
 });
 
@@ -407,8 +409,8 @@ fn assigns(text: &str) -> bool {
     false
 }
 
-/// Walks the expression once: checks depth and nesting, compiles regexes, and wraps the range of
-/// every comprehension in [`BOUNDED`].
+/// Walks the expression once: checks depth and nesting, compiles regexes, looks up time zones, and
+/// wraps the range of every comprehension in [`BOUNDED`].
 fn guard(
     node: &mut Expression,
     depth: u16,
@@ -420,6 +422,7 @@ fn guard(
     }
     if let Expr::Call(call) = &mut node.expr {
         regexes.compile(call)?;
+        time_zones::resolve(call, node.id)?;
     }
     let mut visit = |child: &mut Expression| guard(child, depth + 1, in_loop, regexes);
     match &mut node.expr {

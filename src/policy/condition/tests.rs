@@ -45,6 +45,32 @@ fn sees_the_action() {
 }
 
 #[test]
+fn times_are_moved_into_time_zones() {
+    for expression in [
+        // Summer time and standard time.
+        "timestamp('2026-07-01T10:00:00Z').getHours('Europe/Berlin') == 12",
+        "timestamp('2026-01-01T10:00:00Z').getHours('Europe/Berlin') == 11",
+        "timestamp('2026-01-01T23:30:00Z').getDayOfMonth('Asia/Tokyo') == 1",
+        "timestamp('2026-01-01T02:00:00Z').getFullYear('America/New_York') == 2025",
+        "timestamp('2026-01-01T10:00:00Z').getMinutes('-03:30') == 30",
+        "timestamp('2026-01-01T10:00:00Z').getHours('05:45') == 15",
+        "timestamp('2026-01-01T10:00:00+02:00').getHours('') == 8",
+        "time.getHours(args.zone) == time.getHours('Asia/Kolkata')",
+    ] {
+        assert_eq!(holds(expression, r#"{"zone":"+05:30"}"#), Ok(true), "{expression}");
+    }
+    for zone in ["Mars/Base", "+24:00", "+01:60", "+1:00", "--1:00", "01:00:00", "../UTC"] {
+        let expression = format!("time.getHours('{zone}') == 1");
+        let refused = Condition::compile(&expression, &mut SizeBudget::default()).unwrap_err();
+        assert!(refused.contains(&format!("unknown time zone `{zone}`")), "{refused}");
+        let args = format!(r#"{{"zone":"{zone}"}}"#);
+        assert!(holds("time.getHours(args.zone) == 1", &args).is_err(), "{zone}");
+    }
+    assert!(holds("time.getHours(args.n) == 1", r#"{"n":1}"#).is_err());
+    assert!(holds("args.n.getHours('UTC') == 1", r#"{"n":1}"#).is_err());
+}
+
+#[test]
 fn expressions_without_a_boolean_result_fail() {
     for (expression, args) in [
         ("args.missing == 1", "{}"),
