@@ -340,6 +340,11 @@ impl<'r> Snapshot<'r> {
     }
 
     fn load(&self, seq: i64, selection: &Selection) -> rusqlite::Result<Option<Row>> {
+        if let Some(text) = &selection.text
+            && !self.contains(seq, text)?
+        {
+            return Ok(None);
+        }
         let mut select = self.connection().prepare_cached(ROW)?;
         let Some(raw) = select.query_row([seq], Raw::read).optional()? else { return Ok(None) };
         if selection.session.as_ref().is_some_and(|session| *session != raw.session) {
@@ -369,13 +374,23 @@ impl<'r> Snapshot<'r> {
                 return Ok(None);
             }
         }
-        if let Some(text) = &selection.text
-            && ![tool, reason, &raw.args].iter().any(|field| text.is_match(field))
-        {
-            return Ok(None);
-        }
         let (tool, reason) = (tool.to_owned(), reason.to_owned());
         Ok(Some(self.assemble(raw, &described.facet, tool, reason)?))
+    }
+
+    /// Whether the tool, the reason or the arguments of row `seq` contain `text`. No index helps,
+    /// so this reads no more of each row than it has to.
+    fn contains(&self, seq: i64, text: &Regex) -> rusqlite::Result<bool> {
+        let mut select = self.connection().prepare_cached(
+            "SELECT facet, tool, reason, args FROM entry WHERE seq = ?1 AND kind = 0",
+        )?;
+        let mut rows = select.query([seq])?;
+        let Some(row) = rows.next()? else { return Ok(false) };
+        let described = self.describe(row.get(0)?)?;
+        let tool = row.get_ref(1)?.as_str_or_null()?.or(described.facet.tool.as_deref());
+        let reason = row.get_ref(2)?.as_str_or_null()?.unwrap_or(&described.reason);
+        let fields = [tool.unwrap_or_default(), reason, row.get_ref(3)?.as_str()?];
+        Ok(fields.iter().any(|field| text.is_match(field)))
     }
 
     fn has_failed(&self, raw: &Raw) -> bool {

@@ -66,7 +66,8 @@ fn moved(time: DateTime<FixedOffset>, zone: &TimeZone) -> Option<DateTime<FixedO
 
 /// A zone by its IANA name or its offset from UTC (`+02:00`); an empty name is UTC.
 fn find(name: &str) -> Result<TimeZone, String> {
-    let unknown = || format!("unknown time zone `{name}`: use a name such as `Asia/Tokyo` or `UTC`");
+    let unknown =
+        || format!("unknown time zone `{name}`: use a name such as `Asia/Tokyo` or `UTC`");
     if name.is_empty() {
         return Ok(TimeZone::UTC);
     }
