@@ -99,7 +99,11 @@ fn takes_target(request: &HttpRequest) -> bool {
         && request.query.is_empty()
         && !matches!(request.body, Body::Opaque)
         && request.content_types().all(is_json)
-        && !service(request).is_some_and(|service| FORM_ONLY.contains(&service))
+        && !takes_only_forms(request)
+}
+
+fn takes_only_forms(request: &HttpRequest) -> bool {
+    service(request).is_some_and(|service| FORM_ONLY.contains(&service))
 }
 
 /// Whether the service uses the query protocol, and the body cannot name another operation. Some
@@ -120,7 +124,8 @@ fn is_rpc(request: &HttpRequest) -> bool {
         || cbor_operation(request).is_some()
 }
 
-/// The operation in Smithy RPC v2: `POST /service/Name/operation/Name`.
+/// The operation in Smithy RPC v2: `POST /service/Name/operation/Name`. To a service that reads only
+/// forms, the path means nothing.
 fn cbor_operation(request: &HttpRequest) -> Option<&str> {
     let speaks = |(name, value): &(String, String)| {
         name == "smithy-protocol" && value.starts_with("rpc-v2-")
@@ -128,7 +133,8 @@ fn cbor_operation(request: &HttpRequest) -> Option<&str> {
     let rest = request.path.strip_prefix("/service/")?;
     let (service, operation) = rest.split_once("/operation/")?;
     let plain = !service.contains('/') && operation.bytes().all(|b| b.is_ascii_alphanumeric());
-    (request.method == "POST" && plain && request.headers.iter().any(speaks)).then_some(operation)
+    let is_read = request.method == "POST" && request.headers.iter().any(speaks);
+    (plain && is_read && !takes_only_forms(request)).then_some(operation)
 }
 
 /// Whether it is S3, where customers name buckets and keys, so that words in the path mean

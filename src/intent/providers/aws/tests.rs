@@ -129,6 +129,19 @@ fn a_second_name_may_stand_where_only_some_would_look() {
 }
 
 #[test]
+fn a_path_names_an_operation_only_where_the_service_may_read_it() {
+    let intent = |host: &str| {
+        let mut asked = request("aws", "POST", "/service/Any/operation/DescribeInstances");
+        asked.host = Some(format!("{host}.us-east-1.amazonaws.com"));
+        asked.headers.push(("smithy-protocol".to_owned(), "rpc-v2-cbor".to_owned()));
+        asked.body = Body::Opaque;
+        judge(&asked).intent
+    };
+    assert_eq!(intent("monitoring"), Intent::Read);
+    assert_eq!(intent("ec2"), Intent::Create, "it would look for a form");
+}
+
+#[test]
 fn whatever_hands_out_keys_is_no_read() {
     let rpc = |host, target| intent("POST", host, "/", target);
     let jobs = "codepipeline.us-east-1";
