@@ -18,6 +18,11 @@ pub(in crate::intent) const DOMAIN: &str = ".googleapis.com";
 const DEFAULT: &str = "www.googleapis.com";
 
 pub(in crate::intent) fn get(request: &HttpRequest, path: &str) -> Judgement {
+    // Treats an escaped colon as a separator, whatever the server does.
+    if path.contains("%3A") {
+        let path = path.replace("%3A", ":");
+        return get(&HttpRequest { path: path.clone(), ..request.clone() }, &path);
+    }
     if let Some(reads) = listed(request, "GET") {
         return Judgement::l2(if reads { Intent::Read } else { Intent::Execute }, TABLE_SAYS);
     }
@@ -29,9 +34,11 @@ pub(in crate::intent) fn get(request: &HttpRequest, path: &str) -> Judgement {
     if last_segment(path) == "$export" {
         return Judgement::l2(Intent::Execute, "an export that is begun");
     }
-    // Treats an escaped colon as a separator, whatever the server does.
-    let path = path.replace("%3A", ":");
-    let verb = last_verb(request, &path).filter(|verb| *verb != "testIamPermissions");
+    let verb = last_verb(request, path).filter(|verb| *verb != "testIamPermissions");
+    // Records an event, for browsers that can only load an image.
+    if verb == Some("collect") {
+        return Judgement::l2(Intent::Create, "an event that is recorded");
+    }
     if verb.is_some_and(hands_out_secret) {
         return Judgement::l2(Intent::Execute, "a secret that is handed out");
     }
@@ -188,6 +195,8 @@ mod tests {
             "searchAndReplace",
             "lookupOrCreate",
             "batchGetAndClear",
+            "readModifyWriteRow",
+            "checkAndMutateRow",
         ] {
             assert!(!reads("new.googleapis.com", &format!("/v1/things/x:{verb}")), "{verb}");
         }
@@ -273,6 +282,10 @@ mod tests {
         }
         let collects = "/v1/projects/p/locations/l/dataStores/d/userEvents:collect";
         assert_eq!(intent("discoveryengine.googleapis.com", collects), Intent::Execute);
+        let collects = "/v2/projects/p/locations/l/catalogs/c/userEvents:collect";
+        assert_eq!(intent("retail.googleapis.com", collects), Intent::Create);
+        let escaped = "/v1/billingAccounts/b%3Amove";
+        assert_eq!(intent("new.googleapis.com", escaped), intent("new.googleapis.com", "/v1/x:move"));
         assert_eq!(intent("new.googleapis.com", "/v1/things/x:start"), Intent::Execute);
         for verb in ["showVcenterCredentials", "retrieveLegacySecretKey", "getPassword"] {
             let asked = intent("new.googleapis.com", &format!("/v1/things/x:{verb}"));
