@@ -6,7 +6,7 @@
 use super::aws_table::{ALIASES, FORM_ONLY, MINTED, REST_XML, RIGHTS, TABLE, VERBS};
 use super::table::Rows;
 use crate::action::{Body, FORM, HttpRequest, Provider, aws_bare_host, is_of_type};
-use crate::intent::http::{METHOD, form_pairs, last_segment};
+use crate::intent::http::{METHOD, asks_for_credentials, form_pairs, last_segment};
 use crate::intent::lexicon::{Role, role};
 use crate::intent::words::words;
 use crate::intent::{Intent, Judgement, tool};
@@ -252,7 +252,7 @@ fn by_method(request: &HttpRequest) -> Judgement {
     match (method, listed) {
         (_, Some(true)) => Judgement::l2(Intent::Read, TABLE_SAYS),
         ("GET", Some(false)) => Judgement::l2(Intent::Execute, TABLE_SAYS),
-        ("GET", None) if opens_session(request) => {
+        ("GET", None) if opens_session(request) || vends_credentials(request) => {
             Judgement::l2(Intent::Execute, "credentials that are handed out")
         }
         ("GET" | "POST", None)
@@ -333,6 +333,10 @@ fn said_by(name: &str) -> Option<Intent> {
         Role::Writes(intent @ (Intent::Delete | Intent::Send | Intent::Execute)) => Some(intent),
         _ => RUN.iter().any(|run| verb.eq_ignore_ascii_case(run)).then_some(Intent::Execute),
     }
+}
+
+fn vends_credentials(request: &HttpRequest) -> bool {
+    !is_others(request) && asks_for_credentials(request)
 }
 
 /// Whether the request returns credentials for a bucket: S3's `CreateSession`, and

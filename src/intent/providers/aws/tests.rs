@@ -241,6 +241,15 @@ fn a_get_may_hand_out_credentials_or_reach_anything() {
     assert_eq!(judge(&session).intent, Intent::Read);
     session.query.push(("session".into(), String::new()));
     assert_eq!(judge(&session).intent, Intent::Execute);
+    let table = "/iceberg/v1/catalogs/c/namespaces/n/tables/t";
+    let credentials = format!("{table}/credentials");
+    assert_eq!(intent("GET", "glue.us-east-1", table, ""), Intent::Read);
+    assert_eq!(intent("GET", "glue.us-east-1", &credentials, ""), Intent::Execute);
+    assert_eq!(intent("GET", "s3.us-east-1", &credentials, ""), Intent::Read);
+    let mut load = request("aws", "GET", table);
+    load.host = Some("glue.us-east-1.amazonaws.com".into());
+    load.headers.push(("x-iceberg-access-delegation".into(), "vended-credentials".into()));
+    assert_eq!(judge(&load).intent, Intent::Execute);
     assert_eq!(intent("GET", "x1.execute-api.us-east-1", "/prod/x", ""), Intent::Unknown);
     assert_eq!(intent("POST", "x1.execute-api.us-east-1", "/prod/x", ""), Intent::Unknown);
     assert_eq!(intent("POST", "x1.execute-api.us-east-1", "/", "X.ListUsers"), Intent::Unknown);
