@@ -177,10 +177,11 @@ fn refers_to_records(url: &str) -> bool {
     path.matches("@{").count() == allowed
 }
 
-/// Whether lenient servers (in C# or Java, which read `Url` as `url`) take `name` for a known
-/// member.
-fn is_spelt_otherwise(name: &str, known: &str) -> bool {
-    name != known && fold(name).eq_ignore_ascii_case(known)
+/// Whether lenient servers (in C# or Java, which read `Url` as `url`) take `name` for one of the
+/// members `known`.
+fn is_spelt_otherwise(name: &str, known: &[&str]) -> bool {
+    let folded = fold(name);
+    !known.contains(&name) && known.iter().any(|known| folded.eq_ignore_ascii_case(known))
 }
 
 fn json_body(request: &HttpRequest) -> Result<&Object, BatchError> {
@@ -196,7 +197,7 @@ fn objects<'o>(
     key: &str,
 ) -> Result<impl Iterator<Item = Result<&'o Object, BatchError>>, BatchError> {
     let Some(Json::Array(list)) = object.get(key) else { return Err(BatchError::Malformed) };
-    if object.iter().any(|(name, _)| is_spelt_otherwise(name, key)) {
+    if object.iter().any(|(name, _)| is_spelt_otherwise(name, &[key])) {
         return Err(BatchError::Malformed);
     }
     if list.len() > MAX_MEMBERS {
@@ -216,11 +217,8 @@ fn from_json(
     url: &str,
     headers: &str,
 ) -> Result<HttpRequest, BatchError> {
-    let stray = |name: &str| {
-        let known = ["method", "url", "body", "richInput", headers];
-        known.iter().any(|known| is_spelt_otherwise(name, known))
-    };
-    if member.iter().any(|(name, _)| stray(name)) {
+    let known = ["method", "url", "body", "richInput", headers];
+    if member.iter().any(|(name, _)| is_spelt_otherwise(name, &known)) {
         return Err(BatchError::Malformed);
     }
     // Each provider takes one of them and leaves the other.
