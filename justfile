@@ -29,7 +29,7 @@ bench:
 
 # SECONDS of each fuzz target; needs nightly and cargo-fuzz
 fuzz SECONDS="60":
-    for target in envelope server frames events json policy request batch graphql rewrite signature chunks; do \
+    for target in envelope server frames events json policy request batch graphql rewrite signature chunks bridge presigned signed_paths; do \
         cargo +nightly fuzz run -s none $target -- -dict=fuzz/$target.dict -max_total_time={{SECONDS}} || exit; \
     done
 

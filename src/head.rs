@@ -33,8 +33,8 @@ pub enum HeadError {
     /// A repeated, ambiguous or invalid header.
     #[error("{0}")]
     Header(String),
-    /// The header, parameter or member that overrides the method or path.
-    #[error("`{0}` asks upstream to take the request for one of another method")]
+    /// The header, parameter or member that overrides the method, path or body.
+    #[error("`{0}` asks upstream to take the request for another one")]
     Override(String),
     /// An ambiguous query.
     #[error("the query cannot be read for certain: {0}")]
@@ -102,7 +102,7 @@ fn has_unicode_escape(query: &[u8]) -> bool {
     query.windows(6).any(is_escape)
 }
 
-/// Refuses a query or form that overrides the method.
+/// Refuses a query or form that overrides the method or stands for the body.
 ///
 /// # Errors
 /// [`HeadError::Override`].
@@ -167,7 +167,7 @@ pub fn decides(name: &str) -> bool {
         || overrides::is_header(name)
         || hops::is_hop_by_hop(name)
         || hops::is_forwarding(name)
-        || [AGENT_KEY, MASTER_KEY, "cookie"].contains(&name)
+        || [AGENT_KEY, MASTER_KEY, "cookie", "prefer"].contains(&name)
         || starts.iter().any(|start| name.starts_with(start))
 }
 

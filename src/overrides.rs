@@ -1,5 +1,5 @@
-//! Method and path overrides: headers, parameters and members that make some servers treat a
-//! request as one with another method or path. Pure.
+//! Overrides: headers, parameters and members that make some servers treat a request as one with
+//! another method, path or body. Pure.
 
 use std::borrow::Cow;
 
@@ -31,6 +31,10 @@ const PATH_HEADERS: [&str; 5] = [
 /// carry an overriding one (Closure's `goog.net.rpc.HttpCors`, which Google supports).
 pub const PARAMETERS: [&str; 5] =
     ["_method", "_method_override", "_httpmethod", "$httpmethod", "$httpheaders"];
+
+/// Parameters of Google's that stand for the body and its type, which browsers use to ask about
+/// unsafe sites by GET.
+const BODY_PARAMETERS: [&str; 2] = ["$req", "$ct"];
 
 /// Length of the longest of [`PARAMETERS`] and [`METHOD_HEADERS`] (some servers accept the latter
 /// as parameters).
@@ -98,12 +102,14 @@ fn as_php_has_it(name: &str) -> Cow<'_, str> {
     begun.map_or(Cow::Borrowed(name), |rest| Cow::Owned(format!("_{rest}")))
 }
 
-/// The first overriding parameter of a query or form. Some servers separate parameters by `;`, too.
+/// The first parameter of a query or form that overrides the method or stands for the body. Some
+/// servers separate parameters by `;`, too.
 #[must_use]
 pub fn parameter_in(form: &[u8]) -> Option<String> {
     let parts = form.split(|byte| matches!(byte, b'&' | b';'));
     let mut names = parts.flat_map(form_urlencoded::parse).map(|(name, _)| name);
-    names.find(|name| is_parameter(name)).map(|name| name.trim().to_owned())
+    let is_body = |name: &str| BODY_PARAMETERS.iter().any(|own| name.eq_ignore_ascii_case(own));
+    names.find(|name| is_parameter(name) || is_body(name.trim())).map(|name| name.trim().to_owned())
 }
 
 /// The first member of a JSON object that overrides the method.
@@ -128,10 +134,14 @@ mod tests {
             ".method=DELETE",
             "[method=DELETE",
             "a&X-HTTP-Method-Override=DELETE",
+            "%24req=e30",
+            "a=1&$CT=application/json",
         ] {
             assert!(parameter_in(form.as_bytes()).is_some(), "{form}");
         }
-        for form in ["", "method=DELETE", "a[_method]=DELETE", "a=_method", "my_method=x"] {
+        for form in
+            ["", "method=DELETE", "a[_method]=DELETE", "a=_method", "my_method=x", "$request=x"]
+        {
             assert_eq!(parameter_in(form.as_bytes()), None, "{form}");
         }
     }

@@ -3,17 +3,13 @@
 
 #![no_main]
 
-use std::sync::Arc;
-
 use agentgate::rest::sigv4::{ClientRequest, PresentedSignature, sign_anew};
-use agentgate::store::agents::AgentRecord;
+use agentgate_fuzz::aws;
 use aws_credential_types::Credentials;
 use http::header::HOST;
 use http::{HeaderMap, HeaderValue, Request, Uri};
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
-use percent_encoding::percent_decode_str;
-use zeroize::Zeroizing;
 
 const SERVICES: [&str; 3] = ["s3", "dynamodb", "lambda"];
 
@@ -26,7 +22,7 @@ fuzz_target!(|input: &[u8]| {
     let mut lines = text.splitn(4, '\n');
     let (signed, came) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
     let (header, body) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
-    let Some(uri) = uri(signed) else { return };
+    let Some(uri) = aws::uri(signed) else { return };
     let (Ok(written), Ok(header)) = (HeaderValue::from_str("T.Get"), HeaderValue::from_str(header))
     else {
         return;
@@ -45,46 +41,16 @@ fuzz_target!(|input: &[u8]| {
     if !header.is_empty() {
         other.insert("x-amz-target", header.clone());
     }
-    let came = if came.is_empty() { Some(uri.clone()) } else { self::uri(came) };
+    let came = if came.is_empty() { Some(uri.clone()) } else { aws::uri(came) };
     let body = if body.is_empty() { "{}" } else { body };
     let Some(came) = came else { return };
     if verifies(&came, &other, body.as_bytes()) {
-        assert_eq!(meant(&came), meant(&uri));
+        assert_eq!(aws::meant(&came), aws::meant(&uri));
         assert_eq!(body, "{}");
         let words = |value: &HeaderValue| value.to_str().unwrap_or("?").trim().to_owned();
         assert_eq!(words(&other["x-amz-target"]), words(&written));
     }
 });
-
-/// The URL of a target that AWS's library signs as it is.
-fn uri(target: &str) -> Option<Uri> {
-    let path = target.split('?').next().unwrap_or_default();
-    let is_plain = path.starts_with('/') && !path.contains("//") && !path.contains("/.");
-    let uri: Uri = is_plain.then(|| format!("http://gate{target}").parse().ok()).flatten()?;
-    // The library only signs URLs in the standard's form.
-    let is_written = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/?&=%+".contains(&byte);
-    let is_read = percent_decode_str(target)
-        .decode_utf8()
-        .is_ok_and(|text| !text.to_ascii_lowercase().contains("x-amz-"));
-    (target.bytes().all(is_written) && is_read).then_some(uri)
-}
-
-/// The decoded path and the decoded parameters, sorted.
-fn meant(uri: &Uri) -> (String, Vec<(String, String)>) {
-    let query = uri.query().unwrap_or_default().replace('+', "%20");
-    let mut pairs: Vec<(String, String)> = query
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-        .map(|(name, value)| (decoded(name), decoded(value)))
-        .collect();
-    pairs.sort();
-    (decoded(uri.path()), pairs)
-}
-
-fn decoded(text: &str) -> String {
-    percent_decode_str(text).decode_utf8_lossy().into_owned()
-}
 
 fn verifies(uri: &Uri, headers: &HeaderMap, body: &[u8]) -> bool {
     let mut request = Request::new(());
@@ -98,21 +64,6 @@ fn verifies(uri: &Uri, headers: &HeaderMap, body: &[u8]) -> bool {
         query: parts.uri.query().unwrap_or_default().to_owned(),
         headers: parts.headers.clone(),
     };
-    let read = PresentedSignature::read(&parts, &|id| Some((agent(id), secret())));
+    let read = PresentedSignature::read(&parts, &|id| Some((aws::agent(id), aws::secret())));
     matches!(read, Some(Ok(read)) if read.verify(&seen, Some(body), Timestamp::now()).is_ok())
-}
-
-fn secret() -> Zeroizing<String> {
-    Zeroizing::new("secret".to_owned())
-}
-
-fn agent(name: &str) -> Arc<AgentRecord> {
-    Arc::new(AgentRecord {
-        id: "1".into(),
-        name: name.into(),
-        description: String::new(),
-        policy: None,
-        provider: None,
-        created_at: Timestamp::UNIX_EPOCH,
-    })
 }

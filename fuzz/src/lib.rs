@@ -1,5 +1,7 @@
 //! What several targets need.
 
+pub mod aws;
+
 use agentgate::action::{Action, Agent, Target, Transport};
 
 /// An action of the default agent over `transport`.

@@ -10,6 +10,8 @@ mod multipart;
 use std::borrow::Cow;
 
 use crate::action::{Body, HttpRequest, Provider, without_format};
+use crate::fold::fold;
+use crate::head::{HeadError, check_headers, check_query};
 use crate::json::{Json, Object};
 use crate::overrides;
 use crate::path::{Path, PathError};
@@ -23,7 +25,7 @@ pub enum BatchError {
     /// The envelope differs from the provider's documentation.
     #[error("the batch is not of the form that the provider documents")]
     Malformed,
-    /// A member's URL is not plain: relative and normalised.
+    /// A member's URL is not plain: relative, normalised, and read alike by all servers.
     #[error("a request in the batch has no plain URL")]
     Url,
     /// A member's URL contains its host, as google-cloud-storage writes them.
@@ -175,10 +177,11 @@ fn refers_to_records(url: &str) -> bool {
     path.matches("@{").count() == allowed
 }
 
-/// Whether lenient servers (in C# or Java, which read `Url` as `url`) take `name` for a known
-/// member.
-fn is_spelt_otherwise(name: &str, known: &str) -> bool {
-    name.eq_ignore_ascii_case(known) && name != known
+/// Whether lenient servers (in C# or Java, which read `Url` as `url`) take `name` for one of the
+/// members `known`.
+fn is_spelt_otherwise(name: &str, known: &[&str]) -> bool {
+    let folded = fold(name);
+    !known.contains(&name) && known.iter().any(|known| folded.eq_ignore_ascii_case(known))
 }
 
 fn json_body(request: &HttpRequest) -> Result<&Object, BatchError> {
@@ -194,7 +197,7 @@ fn objects<'o>(
     key: &str,
 ) -> Result<impl Iterator<Item = Result<&'o Object, BatchError>>, BatchError> {
     let Some(Json::Array(list)) = object.get(key) else { return Err(BatchError::Malformed) };
-    if object.iter().any(|(name, _)| is_spelt_otherwise(name, key)) {
+    if object.iter().any(|(name, _)| is_spelt_otherwise(name, &[key])) {
         return Err(BatchError::Malformed);
     }
     if list.len() > MAX_MEMBERS {
@@ -214,11 +217,8 @@ fn from_json(
     url: &str,
     headers: &str,
 ) -> Result<HttpRequest, BatchError> {
-    let stray = |name: &str| {
-        let known = ["method", "url", "body", "richInput", headers];
-        known.iter().any(|known| is_spelt_otherwise(name, known))
-    };
-    if member.iter().any(|(name, _)| stray(name)) {
+    let known = ["method", "url", "body", "richInput", headers];
+    if member.iter().any(|(name, _)| is_spelt_otherwise(name, &known)) {
         return Err(BatchError::Malformed);
     }
     // Each provider takes one of them and leaves the other.
@@ -239,16 +239,27 @@ fn from_json(
 fn pairs(headers: Option<&Json>) -> Result<Vec<(String, String)>, BatchError> {
     let pair = |(name, value): (&str, &Json)| {
         let value = value.as_str().ok_or(BatchError::Malformed)?;
-        let name = name.to_ascii_lowercase();
-        match overrides::is_header_to_some(&name) {
-            true => Err(BatchError::Overridden),
-            false => Ok((name, value.to_owned())),
-        }
+        Ok((name.to_ascii_lowercase(), value.to_owned()))
     };
     match headers {
         None | Some(Json::Null) => Ok(Vec::new()),
-        Some(Json::Object(headers)) => headers.iter().map(pair).collect(),
+        Some(Json::Object(headers)) => checked(headers.iter().map(pair).collect::<Result<_, _>>()?),
         Some(_) => Err(BatchError::Malformed),
+    }
+}
+
+/// Checks the headers of a member, with names in lower case, as those of a request that comes
+/// alone.
+fn checked(headers: Vec<(String, String)>) -> Result<Vec<(String, String)>, BatchError> {
+    if headers.iter().any(|(name, _)| overrides::is_header_to_some(name)) {
+        return Err(BatchError::Overridden);
+    }
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    let is_name = |name: &str| !name.is_empty() && name.bytes().all(is_plain);
+    let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    match headers.iter().all(|(name, _)| is_name(name)) && check_headers(pairs).is_ok() {
+        true => Ok(headers),
+        false => Err(BatchError::Malformed),
     }
 }
 
@@ -263,9 +274,14 @@ fn bare(outer: &HttpRequest, method: &str, url: &str) -> Result<HttpRequest, Bat
     if !read.forwarded().eq_ignore_ascii_case(path) {
         return Err(BatchError::Url);
     }
-    if overrides::parameter_in(query.as_bytes()).is_some() {
-        return Err(BatchError::Overridden);
+    // An implementation may write it into the head of a request.
+    if query.contains(|c: char| c.is_control() || c == '#') {
+        return Err(BatchError::Url);
     }
+    check_query(query).map_err(|error| match error {
+        HeadError::Override(_) => BatchError::Overridden,
+        _ => BatchError::Url,
+    })?;
     Ok(HttpRequest {
         provider: outer.provider,
         method: method.to_ascii_uppercase(),
@@ -331,6 +347,26 @@ mod tests {
         ] {
             assert_eq!(composite(&member), Err(BatchError::Overridden), "{member}");
         }
+        for member in [
+            format!(r#""url":"{at}?a=1\r\nX-A: b""#),
+            format!(r#""url":"{at}?fields=Name#&a=1""#),
+            format!(r#""url":"{at}?a=%00""#),
+            format!(r#""url":"{at}?%u005fmethod=DELETE""#),
+        ] {
+            assert_eq!(composite(&member), Err(BatchError::Url), "{member}");
+        }
+        for headers in [
+            r#"{"A":"b\r\nX-HTTP-Method: DELETE"}"#,
+            r#"{"A: b\r\nC":"d"}"#,
+            r#"{"Content-Type":"text/plain","content-type":"application/json"}"#,
+            r#"{"Content_Type":"text/plain"}"#,
+        ] {
+            let member = format!(r#""url":"{at}","httpHeaders":{headers}"#);
+            assert_eq!(composite(&member), Err(BatchError::Malformed), "{member}");
+        }
+        let lookalike = format!(r#""url":"{at}","http\u0048eader\u017f":{{}}"#);
+        assert_eq!(composite(&lookalike), Err(BatchError::Malformed));
+        assert!(composite(&format!(r#""url":"{at}?q=a b","httpHeaders":{{"A":"b"}}"#)).is_ok());
         // Which of two bodies counts is not for the gate to guess.
         let two = format!(r#""url":"{at}","body":{{}},"richInput":{{"Name":"a"}}"#);
         assert_eq!(composite(&two), Err(BatchError::Malformed));

@@ -168,6 +168,15 @@ fn by_method(request: &HttpRequest) -> Judgement {
     }
 }
 
+/// Whether it asks a catalog of Iceberg tables for credentials to the storage (Iceberg REST catalog,
+/// "loadCredentials" and `X-Iceberg-Access-Delegation`).
+pub(super) fn asks_for_credentials(request: &HttpRequest) -> bool {
+    let mut back = without_slash(&request.path).rsplit('/');
+    let delegates = |(name, _): &(String, String)| name == "x-iceberg-access-delegation";
+    (back.next() == Some("credentials") && back.nth(1) == Some("tables"))
+        || request.headers.iter().any(delegates)
+}
+
 /// Whether reading also records that it was read: Jira's `updateHistory=true`, Drive's
 /// `updateViewedDate`, Salesforce's `updateMru`.
 fn updates_by_the_way(request: &HttpRequest) -> bool {

@@ -148,7 +148,7 @@ const GROUPS: [(Role, &str); 23] = [
          dismiss acknowledge finish finalize finalise confirm unblock withdraw pay sell spend
          snooze hide unhide escalate normalize optimize upgrade downgrade bump encrypt decrypt
          compress decompress zip unzip ingest seed react unreact annotate upvote downvote touch
-         mkdir chdir cd verify clobber scrub nullify enqueue dequeue ack nack",
+         mkdir chdir cd verify clobber scrub nullify enqueue dequeue ack nack mutate redeem",
     ),
     (
         Role::Either(Intent::Update),

@@ -208,11 +208,15 @@ pub(super) fn turns(word: &str) -> bool {
 }
 
 /// Whether a verb that changes something is joined to the first one of a name:
-/// `getOrCreate`, `listAndDelete`; but not `getCostAndUsage`.
+/// `getOrCreate`, `listAndDelete`, `readModifyWrite`; but not `getCostAndUsage`.
 pub(super) fn joins_change(name: &str) -> bool {
-    let changes = |word| matches!(role(word), Role::Writes(_) | Role::Either(_));
     let mut pairs = words(name).zip(words(name).skip(1));
-    pairs.any(|(joint, verb)| role(joint) == Role::Joins && changes(verb))
+    pairs.any(|(first, second)| match (role(first), role(second)) {
+        (Role::Joins, verb) => matches!(verb, Role::Writes(_) | Role::Either(_)),
+        // One such verb may describe a noun (`getMergeConflicts`), but not two.
+        (Role::Writes(_), Role::Writes(_)) => true,
+        _ => false,
+    })
 }
 
 /// Whether a name that starts with a reading verb may be trusted to only read: all of it is

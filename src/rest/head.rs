@@ -255,6 +255,7 @@ mod tests {
             "content-length",
             "x-said",
             "x_agent_key",
+            "prefer",
             "x-checksum",
         ];
         let mut sent = HeaderMap::new();

@@ -112,7 +112,11 @@ fn charset(headers: &HeaderMap) -> Charset {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let named = value.split([';', ',']).skip(1).filter_map(|parameter| {
         let (name, value) = parameter.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches(['"', '\'']))
+        match name.trim().to_ascii_lowercase().strip_prefix("charset")? {
+            "" => Some(value.trim().trim_matches(['"', '\''])),
+            // In the form of RFC 2231, which few servers read.
+            rest => rest.starts_with('*').then_some("?"),
+        }
     });
     let one = |name: &str| match name.to_ascii_lowercase().as_str() {
         "utf-8" | "utf8" => Charset::Utf8,
@@ -234,6 +238,8 @@ mod tests {
             ("application/json; charset=utf-16", r#"{"a":1}"#),
             ("application/json; charset=utf-7", r#"{"a":1}"#),
             ("application/json; charset=utf-8; charset=utf-16", r#"{"a":1}"#),
+            ("application/json; charset*=us-ascii''utf-7", r#"{"a":1}"#),
+            ("application/json; Charset*0=utf-; charset*1=7", r#"{"a":1}"#),
             ("application/json; charset=latin1", "{\"a\":\"\u{e9}\"}"),
             ("application/json, text/plain", r#"{"a":1}"#),
             ("text/plain, application/json", r#"{"a":1}"#),

@@ -41,6 +41,8 @@ const PATHS: &[(&str, &str)] = &[
     ("google", "/calendar/v3/x?%24httpMethod=DELETE"),
     ("google", "/calendar/v3/x?$httpHeaders=X-HTTP-Method-Override:DELETE"),
     ("google", "/calendar/v3/x?x-http-method-override=DELETE"),
+    ("google", "/calendar/v3/x?$req=e30&$ct=application/json"),
+    ("google", "/calendar/v3/x?%24REQ=e30"),
 ];
 
 #[test]

@@ -6,7 +6,7 @@
 use super::aws_table::{ALIASES, FORM_ONLY, MINTED, REST_XML, RIGHTS, TABLE, VERBS};
 use super::table::Rows;
 use crate::action::{Body, FORM, HttpRequest, Provider, aws_bare_host, is_of_type};
-use crate::intent::http::{METHOD, form_pairs, last_segment};
+use crate::intent::http::{METHOD, asks_for_credentials, form_pairs, last_segment};
 use crate::intent::lexicon::{Role, role};
 use crate::intent::words::words;
 use crate::intent::{Intent, Judgement, tool};
@@ -99,7 +99,11 @@ fn takes_target(request: &HttpRequest) -> bool {
         && request.query.is_empty()
         && !matches!(request.body, Body::Opaque)
         && request.content_types().all(is_json)
-        && !service(request).is_some_and(|service| FORM_ONLY.contains(&service))
+        && !takes_only_forms(request)
+}
+
+fn takes_only_forms(request: &HttpRequest) -> bool {
+    service(request).is_some_and(|service| FORM_ONLY.contains(&service))
 }
 
 /// Whether the service uses the query protocol, and the body cannot name another operation. Some
@@ -120,7 +124,8 @@ fn is_rpc(request: &HttpRequest) -> bool {
         || cbor_operation(request).is_some()
 }
 
-/// The operation in Smithy RPC v2: `POST /service/Name/operation/Name`.
+/// The operation in Smithy RPC v2: `POST /service/Name/operation/Name`. To a service that reads only
+/// forms, the path means nothing.
 fn cbor_operation(request: &HttpRequest) -> Option<&str> {
     let speaks = |(name, value): &(String, String)| {
         name == "smithy-protocol" && value.starts_with("rpc-v2-")
@@ -128,7 +133,8 @@ fn cbor_operation(request: &HttpRequest) -> Option<&str> {
     let rest = request.path.strip_prefix("/service/")?;
     let (service, operation) = rest.split_once("/operation/")?;
     let plain = !service.contains('/') && operation.bytes().all(|b| b.is_ascii_alphanumeric());
-    (request.method == "POST" && plain && request.headers.iter().any(speaks)).then_some(operation)
+    let is_read = request.method == "POST" && request.headers.iter().any(speaks);
+    (plain && is_read && !takes_only_forms(request)).then_some(operation)
 }
 
 /// Whether it is S3, where customers name buckets and keys, so that words in the path mean
@@ -246,7 +252,7 @@ fn by_method(request: &HttpRequest) -> Judgement {
     match (method, listed) {
         (_, Some(true)) => Judgement::l2(Intent::Read, TABLE_SAYS),
         ("GET", Some(false)) => Judgement::l2(Intent::Execute, TABLE_SAYS),
-        ("GET", None) if opens_session(request) => {
+        ("GET", None) if opens_session(request) || vends_credentials(request) => {
             Judgement::l2(Intent::Execute, "credentials that are handed out")
         }
         ("GET" | "POST", None)
@@ -327,6 +333,10 @@ fn said_by(name: &str) -> Option<Intent> {
         Role::Writes(intent @ (Intent::Delete | Intent::Send | Intent::Execute)) => Some(intent),
         _ => RUN.iter().any(|run| verb.eq_ignore_ascii_case(run)).then_some(Intent::Execute),
     }
+}
+
+fn vends_credentials(request: &HttpRequest) -> bool {
+    !is_others(request) && asks_for_credentials(request)
 }
 
 /// Whether the request returns credentials for a bucket: S3's `CreateSession`, and

@@ -4,7 +4,7 @@
 use super::google_table::{ASKING, TABLE};
 use super::table::Rows;
 use crate::action::{Body, HttpRequest};
-use crate::intent::http::{METHOD, last_segment};
+use crate::intent::http::{METHOD, asks_for_credentials, last_segment};
 use crate::intent::lexicon::{Role, role};
 use crate::intent::words::words;
 use crate::intent::{Intent, Judgement, tool};
@@ -18,6 +18,18 @@ pub(in crate::intent) const DOMAIN: &str = ".googleapis.com";
 const DEFAULT: &str = "www.googleapis.com";
 
 pub(in crate::intent) fn get(request: &HttpRequest, path: &str) -> Judgement {
+    // Treats an escaped colon as a separator, whatever the server does.
+    if path.contains("%3A") {
+        let path = path.replace("%3A", ":");
+        return get(&HttpRequest { path: path.clone(), ..request.clone() }, &path);
+    }
+    // Commits what was written to a table before.
+    if service(request) == "bigquerystorage" && path.contains("/tables/") {
+        return Judgement::l2(Intent::Update, "streams that are committed");
+    }
+    if asks_for_credentials(request) && !is_storage(request, path) {
+        return Judgement::l2(Intent::Execute, "credentials that are handed out");
+    }
     if let Some(reads) = listed(request, "GET") {
         return Judgement::l2(if reads { Intent::Read } else { Intent::Execute }, TABLE_SAYS);
     }
@@ -29,9 +41,11 @@ pub(in crate::intent) fn get(request: &HttpRequest, path: &str) -> Judgement {
     if last_segment(path) == "$export" {
         return Judgement::l2(Intent::Execute, "an export that is begun");
     }
-    // Treats an escaped colon as a separator, whatever the server does.
-    let path = path.replace("%3A", ":");
-    let verb = last_verb(request, &path).filter(|verb| *verb != "testIamPermissions");
+    let verb = last_verb(request, path).filter(|verb| *verb != "testIamPermissions");
+    // Records an event, for browsers that can only load an image.
+    if verb == Some("collect") {
+        return Judgement::l2(Intent::Create, "an event that is recorded");
+    }
     if verb.is_some_and(hands_out_secret) {
         return Judgement::l2(Intent::Execute, "a secret that is handed out");
     }
@@ -48,7 +62,7 @@ pub(in crate::intent) fn get(request: &HttpRequest, path: &str) -> Judgement {
 
 /// Whether a POST reads.
 pub(in crate::intent) fn post_reads(request: &HttpRequest, path: &str) -> bool {
-    if writes_its_answer(request) {
+    if writes_its_answer(request) || stores_its_answer(request, path) {
         return false;
     }
     listed(request, "POST").unwrap_or_else(|| match custom_verb(request, path) {
@@ -66,6 +80,21 @@ pub(in crate::intent) fn sends_message(request: &HttpRequest, path: &str) -> boo
     let mut segments = path.split('/').skip(2);
     let place = [(); 4].map(|()| segments.next());
     service == Some("chat") && matches!(place, [Some("spaces"), Some(_), Some("messages"), None])
+}
+
+/// Whether the answer to a question is stored, as Google's service definitions say of these: the
+/// results of a validation ("creates or updates"), and an image in a bucket.
+fn stores_its_answer(request: &HttpRequest, path: &str) -> bool {
+    let asked = (service(request), custom_verb(request, path));
+    matches!(asked, ("dialogflow", Some("validate")) | ("visionai", Some("getThumbnail")))
+}
+
+/// The service at the request's host, without a region (`us-east1-aiplatform`) or variant
+/// (`x.mtls`).
+fn service(request: &HttpRequest) -> &str {
+    let host = request.host.as_deref().unwrap_or(DEFAULT);
+    let label = host.split('.').next().unwrap_or_default();
+    label.rsplit('-').next().unwrap_or_default()
 }
 
 /// Whether the result may be written to a bucket or table, by a member of the body or by a
@@ -147,14 +176,11 @@ fn listed(request: &HttpRequest, method: &str) -> Option<bool> {
     })
 }
 
-/// The rows of the service at the request's host, ignoring a region (`us-east1-aiplatform`) or
-/// variant (`x.mtls`).
+/// The rows of the service at the request's host, of any region or variant.
 fn rows(request: &HttpRequest) -> Option<Rows<'static>> {
-    let Some(host) = request.host.as_deref() else { return TABLE.of(DEFAULT) };
+    let host = request.host.as_deref().unwrap_or(DEFAULT);
     TABLE.of(host).or_else(|| {
-        let service = host.strip_suffix(DOMAIN)?.split('.').next()?;
-        let service = service.rsplit('-').next()?;
-        TABLE.of(&format!("{service}{DOMAIN}"))
+        host.ends_with(DOMAIN).then(|| TABLE.of(&format!("{}{DOMAIN}", service(request))))?
     })
 }
 
@@ -188,6 +214,8 @@ mod tests {
             "searchAndReplace",
             "lookupOrCreate",
             "batchGetAndClear",
+            "readModifyWriteRow",
+            "checkAndMutateRow",
         ] {
             assert!(!reads("new.googleapis.com", &format!("/v1/things/x:{verb}")), "{verb}");
         }
@@ -199,6 +227,17 @@ mod tests {
             assert!(!reads(&format!("{host}.googleapis.com"), "/bucket/a:search"), "{host}");
         }
         assert!(!reads("new.googleapis.com", "/v1/authProviders/p/credentials:retrieve"));
+    }
+
+    #[test]
+    fn an_answer_that_is_stored_is_written() {
+        for host in ["dialogflow", "us-dialogflow"] {
+            let agent = "/v3/projects/p/locations/l/agents/a:validate";
+            assert!(!reads(&format!("{host}.googleapis.com"), agent), "{host}");
+        }
+        let stream = "/v1/projects/p/locations/l/clusters/c/streams/s:getThumbnail";
+        assert!(!reads("visionai.googleapis.com", stream));
+        assert!(reads("pubsub.googleapis.com", "/v1/projects/p/schemas:validate"));
     }
 
     #[test]
@@ -273,6 +312,21 @@ mod tests {
         }
         let collects = "/v1/projects/p/locations/l/dataStores/d/userEvents:collect";
         assert_eq!(intent("discoveryengine.googleapis.com", collects), Intent::Execute);
+        let collects = "/v2/projects/p/locations/l/catalogs/c/userEvents:collect";
+        assert_eq!(intent("retail.googleapis.com", collects), Intent::Create);
+        let escaped = "/v1/billingAccounts/b%3Amove";
+        assert_eq!(
+            intent("new.googleapis.com", escaped),
+            intent("new.googleapis.com", "/v1/x:move")
+        );
+        let table = "/v1/projects/p/datasets/d/tables/t";
+        assert_eq!(intent("bigquerystorage.googleapis.com", table), Intent::Update);
+        assert_eq!(intent("bigquery.googleapis.com", table), Intent::Read);
+        let table = "/iceberg/v1/restcatalog/v1/projects/p/catalogs/c/namespaces/n/tables/t";
+        assert_eq!(intent("biglake.googleapis.com", table), Intent::Read);
+        let credentials = format!("{table}/credentials");
+        assert_eq!(intent("biglake.googleapis.com", &credentials), Intent::Execute);
+        assert_eq!(intent("storage.googleapis.com", &credentials), Intent::Read);
         assert_eq!(intent("new.googleapis.com", "/v1/things/x:start"), Intent::Execute);
         for verb in ["showVcenterCredentials", "retrieveLegacySecretKey", "getPassword"] {
             let asked = intent("new.googleapis.com", &format!("/v1/things/x:{verb}"));

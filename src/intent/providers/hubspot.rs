@@ -2,12 +2,12 @@
 //! versions by number (`v3`) and by date (`2026-03`, `2026-09-beta`).
 
 /// Whether a POST reads. No object has the id `batch`, and `search` follows an object type
-/// (`crm/v3/objects/contacts/search`) or the lists, never an object. What follows `source-code`
-/// is a file path chosen by the customer.
+/// (`crm/v3/objects/contacts/search`) or the lists, never an object. What follows `source-code` or
+/// `filemapper` is a file path chosen by the customer.
 pub(in crate::intent) fn post_reads(path: &str) -> bool {
     let segments = path.split('/').skip(1).filter(|segment| !is_version(segment));
     match &segments.collect::<Vec<_>>()[..] {
-        ["cms", "source-code", ..] => false,
+        ["cms", "source-code", ..] | ["content", "filemapper", ..] => false,
         ["crm", "lists", "search" | "idmapping" | "all"]
         | ["crm", "objects", _, "search"]
         | ["oauth", "token", "introspect"]
@@ -63,6 +63,7 @@ mod tests {
             "/cms/v3/source-code/published/content/templates/batch/read",
             "/cms/source-code/2026-03/draft/content/batch/read",
             "/cms/v3/source-code/published/content/crm/objects/x/search",
+            "/content/filemapper/v1/upload/templates/batch/read",
             "/oauth/v3/token",
             "/read",
             "/batch/read",

@@ -92,6 +92,7 @@ mod tests {
             ("files.getUploadURLExternal", Intent::Create),
             ("conversations.listConnectInvites", Intent::Read),
             ("conversations.listAndDelete", Intent::Delete),
+            ("conversations.readModifyWrite", Intent::Update),
             ("entity.presentDetails", Intent::Unknown),
             ("apps.test", Intent::Execute),
             ("apps.manifest.export", Intent::Read),

@@ -129,6 +129,19 @@ fn a_second_name_may_stand_where_only_some_would_look() {
 }
 
 #[test]
+fn a_path_names_an_operation_only_where_the_service_may_read_it() {
+    let intent = |host: &str| {
+        let mut asked = request("aws", "POST", "/service/Any/operation/DescribeInstances");
+        asked.host = Some(format!("{host}.us-east-1.amazonaws.com"));
+        asked.headers.push(("smithy-protocol".to_owned(), "rpc-v2-cbor".to_owned()));
+        asked.body = Body::Opaque;
+        judge(&asked).intent
+    };
+    assert_eq!(intent("monitoring"), Intent::Read);
+    assert_eq!(intent("ec2"), Intent::Create, "it would look for a form");
+}
+
+#[test]
 fn whatever_hands_out_keys_is_no_read() {
     let rpc = |host, target| intent("POST", host, "/", target);
     let jobs = "codepipeline.us-east-1";
@@ -228,6 +241,15 @@ fn a_get_may_hand_out_credentials_or_reach_anything() {
     assert_eq!(judge(&session).intent, Intent::Read);
     session.query.push(("session".into(), String::new()));
     assert_eq!(judge(&session).intent, Intent::Execute);
+    let table = "/iceberg/v1/catalogs/c/namespaces/n/tables/t";
+    let credentials = format!("{table}/credentials");
+    assert_eq!(intent("GET", "glue.us-east-1", table, ""), Intent::Read);
+    assert_eq!(intent("GET", "glue.us-east-1", &credentials, ""), Intent::Execute);
+    assert_eq!(intent("GET", "s3.us-east-1", &credentials, ""), Intent::Read);
+    let mut load = request("aws", "GET", table);
+    load.host = Some("glue.us-east-1.amazonaws.com".into());
+    load.headers.push(("x-iceberg-access-delegation".into(), "vended-credentials".into()));
+    assert_eq!(judge(&load).intent, Intent::Execute);
     assert_eq!(intent("GET", "x1.execute-api.us-east-1", "/prod/x", ""), Intent::Unknown);
     assert_eq!(intent("POST", "x1.execute-api.us-east-1", "/prod/x", ""), Intent::Unknown);
     assert_eq!(intent("POST", "x1.execute-api.us-east-1", "/", "X.ListUsers"), Intent::Unknown);
