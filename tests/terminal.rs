@@ -291,7 +291,12 @@ fn who_is_refused_learns_where_the_rule_belongs() {
             "name: team\nrules: [{name: care, tool: 'delete_*', effect: ask}]\n",
             "above `care` in the policy `team`, or in one named before it:",
         ),
-        ("annotations", "", "in the policy `annotations`, or in one named before it:"),
+        // Nobody can edit a built-in policy.
+        (
+            "annotations",
+            "",
+            "in a policy file that comes before `annotations` (--policy FILE --policy annotations):",
+        ),
     ] {
         let told = told(policy, text);
         assert!(told.contains(&format!("{place} {rule}")), "{told}");
