@@ -198,6 +198,23 @@ pub(crate) fn may_write(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Free space below which a database cannot be opened, in bytes: its shared index alone has half.
+#[cfg(unix)]
+const LITTLE_ROOM: u64 = 64 << 10;
+
+/// Whether the disk that `path` is on, or would be, has no room left for this user.
+#[cfg(unix)]
+pub(crate) fn is_full(path: &Path) -> bool {
+    let disk = path.ancestors().find_map(|place| rustix::fs::statvfs(place).ok());
+    disk.is_some_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < LITTLE_ROOM)
+}
+
+/// On Windows, the error of whatever cannot be written has to do.
+#[cfg(not(unix))]
+pub(crate) fn is_full(_path: &Path) -> bool {
+    false
+}
+
 /// Identity of a file, to notice that another one has taken its name.
 #[cfg(unix)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
