@@ -2,6 +2,7 @@
 
 mod audit;
 mod login;
+mod policies;
 mod remote;
 mod serve;
 mod trailing_options;
@@ -20,6 +21,7 @@ pub use audit::{
     AuditStatsArgs, AuditTailArgs, AuditVerifyArgs, ExportFormat,
 };
 pub use login::{LoginArgs, LogoutArgs};
+pub use policies::{PoliciesCommand, PoliciesListArgs, PoliciesShowArgs};
 pub use remote::{Bridge, ListenArgs, RemoteArgs, Transport};
 pub(crate) use remote::{is_http, meant_url};
 pub use serve::{
@@ -314,37 +316,6 @@ pub struct TestArgs {
     pub json: bool,
 }
 
-/// `agentgate policies`
-#[derive(Debug, Clone, Subcommand)]
-pub enum PoliciesCommand {
-    /// List policies: built-in, installed and your own
-    List(PoliciesListArgs),
-    /// Print the text of a policy
-    Show(PoliciesShowArgs),
-}
-
-/// `agentgate policies list`
-#[derive(Debug, Clone, Args)]
-pub struct PoliciesListArgs {
-    /// A folder to find policies in by name, besides the built-in ones
-    #[arg(long, value_name = "DIR", env = "AGENTGATE_POLICY_DIR")]
-    pub policy_dir: Option<PathBuf>,
-    /// Print one JSON object per policy
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `agentgate policies show`
-#[derive(Debug, Clone, Args)]
-pub struct PoliciesShowArgs {
-    /// The policy's name
-    #[arg(value_name = "NAME")]
-    pub name: String,
-    /// A folder to find policies in by name, besides the built-in ones
-    #[arg(long, value_name = "DIR", env = "AGENTGATE_POLICY_DIR")]
-    pub policy_dir: Option<PathBuf>,
-}
-
 /// `agentgate explain`
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
@@ -375,10 +346,20 @@ pub struct IntentArgs {
 
 /// `agentgate replay`
 #[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  agentgate audit export --format jsonl --since 7d | agentgate replay --policy new.yaml -
+  agentgate replay --against old.yaml --policy new.yaml week.jsonl
+
+With --against, the exit code is 1 if anything would be decided differently.")]
 pub struct ReplayArgs {
     /// How to decide.
     #[command(flatten)]
     pub decide: DecideArgs,
+    /// Compare with this policy, and print only what would be decided differently; repeat to
+    /// combine several
+    #[arg(long, value_name = "FILE|NAME", value_delimiter = ',')]
+    pub against: Vec<String>,
     /// The trace, one JSON object per line; - reads standard input
     #[arg(help_heading = None, value_name = "TRACE")]
     pub trace: PathBuf,

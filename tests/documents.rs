@@ -276,8 +276,9 @@ fn run_shell_of(page: &str) {
     let home = tempfile::tempdir().unwrap();
     let policies = home.path().join("work/policies");
     fs::create_dir_all(&policies).unwrap();
-    fs::copy(root().join("examples/policies/protect_main.yaml"), policies.join("team.yaml"))
-        .unwrap();
+    for policy in [policies.join("team.yaml"), home.path().join("work/before.yaml")] {
+        fs::copy(root().join("examples/policies/protect_main.yaml"), policy).unwrap();
+    }
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut script = "set -euo pipefail
         agentgate serve --test-mode 2>serve.log & trap 'kill $!' EXIT
