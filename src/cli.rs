@@ -5,6 +5,7 @@ mod login;
 mod policies;
 mod remote;
 mod serve;
+mod setup;
 mod trailing_options;
 
 use std::ffi::OsString;
@@ -28,6 +29,7 @@ pub use serve::{
     AgentsCommand, AgentsCreateArgs, AgentsListArgs, AgentsNameArgs, AgentsRotateArgs, LogFormat,
     RequestArgs, ServeArgs,
 };
+pub use setup::SetupArgs;
 pub(crate) use trailing_options::{TrailingOptions, trailing_options};
 
 /// The authorization layer between AI agents and the tools they can touch.
@@ -39,6 +41,7 @@ Start here:
   agentgate demo rest                       the same, in front of REST APIs
   agentgate inspect -- npx some-mcp-server  what a server offers, and what would be decided
   agentgate wrap -- npx some-mcp-server     gate it: put this in your client's configuration
+  agentgate setup                           or put it in front of all servers that clients have
   agentgate audit list                      what was decided
 
 Exit codes: 0 success, 1 a check failed, 2 wrong usage or configuration.")]
@@ -58,6 +61,8 @@ pub enum Command {
     /// Manage the agents that may use `serve`, and their keys
     #[command(subcommand)]
     Agents(AgentsCommand),
+    /// Put the gate in front of the servers of Claude Desktop, Claude Code, Cursor and VS Code
+    Setup(SetupArgs),
     /// Show a server's tools and what the policy would decide for each
     Inspect(InspectArgs),
     /// Log in to a remote server that requires it

@@ -80,6 +80,19 @@ pub(crate) fn replace(path: &Path, content: &[u8], options: &mut OpenOptions) ->
     sync_folder_of(path)
 }
 
+/// As [`replace`]; the owner and the permissions stay those of the existing file.
+///
+/// # Errors
+/// As [`replace`], or if there is no file.
+pub(crate) fn replace_in_kind(path: &Path, content: &[u8]) -> io::Result<()> {
+    let permissions = fs::metadata(path)?.permissions();
+    let draft = Draft::write(path, "new", content, private(&mut OpenOptions::new()))?;
+    belong_with(&fs::File::open(&draft.0)?, path);
+    fs::set_permissions(&draft.0, permissions)?;
+    fs::rename(&draft.0, path)?;
+    sync_folder_of(path)
+}
+
 /// Creates `path` with the guarantees of [`replace`].
 ///
 /// # Errors
