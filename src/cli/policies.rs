@@ -11,6 +11,8 @@ pub enum PoliciesCommand {
     List(PoliciesListArgs),
     /// Print the text of a policy
     Show(PoliciesShowArgs),
+    /// Print the JSON schema of policy files, for editors
+    Schema,
 }
 
 /// `agentgate policies list`

@@ -13,7 +13,7 @@ use crate::config::{Home, Settings, serve};
 use crate::policy::diagnostic::Diagnostics;
 use crate::policy::live::Policies;
 use crate::policy::lookup::{Found, Lookup, files_in, is_path};
-use crate::policy::{BUNDLED, Mode, PolicyFile};
+use crate::policy::{BUNDLED, Mode, PolicyFile, schema};
 use crate::terminal;
 
 /// The default policy.
@@ -134,6 +134,9 @@ pub(super) fn run(command: &PoliciesCommand) -> anyhow::Result<Done> {
             let source = lookup.find(&args.name).and_then(|found| found.read());
             let source = source.map_err(|finding| anyhow::anyhow!("{finding}"))?;
             output.write_all(source.text.as_bytes())?;
+        }
+        PoliciesCommand::Schema => {
+            writeln!(output, "{}", serde_json::to_string_pretty(&schema::schema())?)?;
         }
     }
     Ok(Done::Success)
