@@ -234,6 +234,8 @@ fn explain_exits_by_decision_and_names_the_place() {
     assert!(unknown.contains("the request has no `annotations`"), "{unknown}");
     let known = code(&by_hints(r#"{"tool":"push","annotations":{"readOnlyHint":true}}"#), 0);
     assert!(!known.contains("`annotations`; add"), "{known}");
+    let misspelt = code(&by_hints(r#"{"tool":"push","annotations":{"readonlyHint":true}}"#), 2);
+    assert!(misspelt.contains("did you mean `readOnlyHint`?"), "{misspelt}");
     code(&explain(r#"{"tol":"push"}"#, false), 2);
     let nonsense = explain("nonsense", false);
     code(&nonsense, 2);
