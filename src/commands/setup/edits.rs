@@ -73,8 +73,8 @@ pub(super) fn edit(
     let mut servers = Vec::new();
     for scope in scopes(&json)? {
         let Some(found) = scope.get(client.key()) else { continue };
-        let found: Members<'_> = serde_json::from_str(found.get())?;
-        servers.extend(found.into_iter().filter(|(name, _)| is_meant(name)));
+        let found: Option<Members<'_>> = serde_json::from_str(found.get())?;
+        servers.extend(found.into_iter().flatten().filter(|(name, _)| is_meant(name)));
     }
     servers.sort_by_key(|(_, entry)| place(&json, entry).start);
     let mut edits = Vec::new();
@@ -202,6 +202,8 @@ impl Entry<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const GATE: Change<'_> = Change::Gate { program: "/opt/agentgate" };
@@ -273,6 +275,35 @@ mod tests {
         assert!(gated.contains(r#""--agent", "claude-code", "--", "x"]"#), "{gated}");
     }
 
+    proptest::proptest! {
+        #[test]
+        fn undoing_it_gives_the_same_text(
+            servers in prop::collection::btree_map(
+                "\\PC{0,8}", ("\\PC{0,8}", prop::collection::vec("\\PC{0,8}", 0..3)), 0..4,
+            ),
+            is_pretty: bool,
+        ) {
+            // What is a gate already stays one.
+            prop_assume!(servers.values().all(|(command, _)| !is_gate(command)));
+            let entry = |(command, args): (String, Vec<String>)| {
+                serde_json::json!({ "command": command, "args": args })
+            };
+            let servers: serde_json::Map<String, Value> =
+                servers.into_iter().map(|(name, it)| (name, entry(it))).collect();
+            let document = serde_json::json!({ "mcpServers": servers });
+            let text = match is_pretty {
+                true => serde_json::to_string_pretty(&document).unwrap(),
+                false => document.to_string(),
+            };
+            let (gated, _) = changed(&text, GATE);
+            let read: Value = serde_json::from_str(&gated).unwrap();
+            for (name, entry) in read["mcpServers"].as_object().unwrap() {
+                prop_assert_eq!(&entry["command"], "/opt/agentgate", "{}", name);
+            }
+            prop_assert_eq!(changed(&gated, UNDO).0, text);
+        }
+    }
+
     #[test]
     fn what_is_not_understood_is_left_alone() {
         let text = r#"{"mcpServers": {
@@ -297,6 +328,7 @@ mod tests {
             assert_eq!(same, by_hand);
             assert!(outcomes.iter().all(|(_, it)| *it == Outcome::Unclear), "{outcomes:?}");
         }
+        assert!(changed(r#"{"mcpServers": null}"#, GATE).1.is_empty());
         for nonsense in ["", "{", "[]", r#"{"mcpServers": 7}"#] {
             assert!(edit(nonsense, Client::Cursor, GATE, |_| true).is_err(), "{nonsense}");
         }
