@@ -521,6 +521,15 @@ fn servers_of_clients_are_gated_and_are_as_they_were_when_that_is_undone() {
     assert_eq!(run(&["--undo"]).code, Some(0));
     assert_eq!(now(), text);
 
+    // A link on PATH outlives the file of one version.
+    let linked = home.path().join("bin/agentgate");
+    fs::create_dir(linked.parent().unwrap()).unwrap();
+    symlink(AGENTGATE, &linked).unwrap();
+    let mut setup = home.command(&["setup"]);
+    setup.env("HOME", home.path()).env_remove("XDG_CONFIG_HOME").current_dir(&folder);
+    assert!(setup.env("PATH", linked.parent().unwrap()).status().unwrap().success());
+    assert!(now().contains(&json!(linked).to_string()), "{}", now());
+
     fs::write(&cursor, "{").unwrap();
     let failed = run(&[]);
     assert_eq!((failed.code, now().as_str()), (Some(1), "{"));

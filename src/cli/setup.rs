@@ -9,7 +9,7 @@ Examples:
   agentgate setup --dry-run     show what would change
   agentgate setup               gate every server that Claude Desktop, Claude Code, Cursor and
                                 VS Code start
-  agentgate setup --undo git    take the gate out in front of `git`
+  agentgate setup --undo git    take it away from `git` again
 
 Only a server's command and the beginning of its arguments change. Servers that a
 client reaches by URL stay as they are. Quit the clients first: some write their

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::Done;
 use super::client_files::{ClientFile, ConfigLocations};
+use super::doctor::own_path;
 use crate::cli::SetupArgs;
 use crate::os::files;
 use crate::terminal;
@@ -34,7 +35,7 @@ struct Line {
 /// # Errors
 /// If the home folder is unknown, or a server was named that no client has.
 pub(super) fn run(args: &SetupArgs) -> anyhow::Result<Done> {
-    let own = std::env::current_exe()?;
+    let own = own_path()?;
     let own = own.to_str().ok_or_else(|| {
         anyhow::anyhow!("{} cannot be written in JSON, because it is not UTF-8", own.display())
     })?;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::gated::{Gate, is_gate};
-use super::{Finding, shown};
+use super::{Finding, program, shown};
 use crate::commands::client_files::{ClientFile, ConfigLocations, as_json};
 use crate::net::is_loopback;
 use crate::policy::lookup::Lookup;
@@ -160,7 +160,7 @@ fn is_local(url: &str) -> bool {
 }
 
 pub(super) fn own_path() -> String {
-    std::env::current_exe().map_or_else(|_| "agentgate".to_owned(), |path| shown(&path))
+    program::own_path().map_or_else(|_| "agentgate".to_owned(), |path| shown(&path))
 }
 
 #[cfg(test)]
