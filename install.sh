@@ -120,7 +120,11 @@ say_what_next() {
   esac
   cat <<NEXT
 
-To gate an MCP server, put agentgate in front of its command. In Claude Desktop
+To gate every MCP server that Claude Desktop, Claude Code, Cursor and VS Code start:
+
+  $(quoted "$bin") setup           (--dry-run shows what would change, --undo undoes it)
+
+Or put agentgate in front of a server's command yourself. In Claude Desktop
 (claude_desktop_config.json) or Cursor (~/.cursor/mcp.json):
 
   {

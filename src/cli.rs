@@ -2,8 +2,10 @@
 
 mod audit;
 mod login;
+mod policies;
 mod remote;
 mod serve;
+mod setup;
 mod trailing_options;
 
 use std::ffi::OsString;
@@ -20,12 +22,14 @@ pub use audit::{
     AuditStatsArgs, AuditTailArgs, AuditVerifyArgs, ExportFormat,
 };
 pub use login::{LoginArgs, LogoutArgs};
+pub use policies::{PoliciesCommand, PoliciesListArgs, PoliciesShowArgs};
 pub use remote::{Bridge, ListenArgs, RemoteArgs, Transport};
 pub(crate) use remote::{is_http, meant_url};
 pub use serve::{
     AgentsCommand, AgentsCreateArgs, AgentsListArgs, AgentsNameArgs, AgentsRotateArgs, LogFormat,
     RequestArgs, ServeArgs,
 };
+pub use setup::SetupArgs;
 pub(crate) use trailing_options::{TrailingOptions, trailing_options};
 
 /// The authorization layer between AI agents and the tools they can touch.
@@ -37,6 +41,7 @@ Start here:
   agentgate demo rest                       the same, in front of REST APIs
   agentgate inspect -- npx some-mcp-server  what a server offers, and what would be decided
   agentgate wrap -- npx some-mcp-server     gate it: put this in your client's configuration
+  agentgate setup                           or put it in front of all servers that clients have
   agentgate audit list                      what was decided
 
 Exit codes: 0 success, 1 a check failed, 2 wrong usage or configuration.")]
@@ -56,6 +61,8 @@ pub enum Command {
     /// Manage the agents that may use `serve`, and their keys
     #[command(subcommand)]
     Agents(AgentsCommand),
+    /// Put the gate in front of the servers of Claude Desktop, Claude Code, Cursor and VS Code
+    Setup(SetupArgs),
     /// Show a server's tools and what the policy would decide for each
     Inspect(InspectArgs),
     /// Log in to a remote server that requires it
@@ -314,37 +321,6 @@ pub struct TestArgs {
     pub json: bool,
 }
 
-/// `agentgate policies`
-#[derive(Debug, Clone, Subcommand)]
-pub enum PoliciesCommand {
-    /// List policies: built-in, installed and your own
-    List(PoliciesListArgs),
-    /// Print the text of a policy
-    Show(PoliciesShowArgs),
-}
-
-/// `agentgate policies list`
-#[derive(Debug, Clone, Args)]
-pub struct PoliciesListArgs {
-    /// A folder to find policies in by name, besides the built-in ones
-    #[arg(long, value_name = "DIR", env = "AGENTGATE_POLICY_DIR")]
-    pub policy_dir: Option<PathBuf>,
-    /// Print one JSON object per policy
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `agentgate policies show`
-#[derive(Debug, Clone, Args)]
-pub struct PoliciesShowArgs {
-    /// The policy's name
-    #[arg(value_name = "NAME")]
-    pub name: String,
-    /// A folder to find policies in by name, besides the built-in ones
-    #[arg(long, value_name = "DIR", env = "AGENTGATE_POLICY_DIR")]
-    pub policy_dir: Option<PathBuf>,
-}
-
 /// `agentgate explain`
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
@@ -375,10 +351,20 @@ pub struct IntentArgs {
 
 /// `agentgate replay`
 #[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  agentgate audit export --format jsonl --since 7d | agentgate replay --policy new.yaml -
+  agentgate replay --against old.yaml --policy new.yaml week.jsonl
+
+With --against, the exit code is 1 if anything would be decided differently.")]
 pub struct ReplayArgs {
     /// How to decide.
     #[command(flatten)]
     pub decide: DecideArgs,
+    /// Compare with this policy, and print only what would be decided differently; repeat to
+    /// combine several
+    #[arg(long, value_name = "FILE|NAME", value_delimiter = ',')]
+    pub against: Vec<String>,
     /// The trace, one JSON object per line; - reads standard input
     #[arg(help_heading = None, value_name = "TRACE")]
     pub trace: PathBuf,

@@ -60,6 +60,12 @@ pub enum RequestError {
         /// The key.
         key: String,
     },
+    /// An unknown hint of a tool.
+    #[error("unknown hint `{key}` in `annotations`{}", did_you_mean(.key, &HINTS))]
+    UnknownHint {
+        /// The hint.
+        key: String,
+    },
     /// An unknown provider.
     #[error("unknown provider `{name}`{}", did_you_mean(.name, &Provider::ALL.map(Provider::as_str)))]
     UnknownProvider {
@@ -92,6 +98,10 @@ pub const KEYS: [&str; 14] = [
     "time",
     "session",
 ];
+
+/// What the annotations of a tool may contain.
+const HINTS: [&str; 5] =
+    ["readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint", "title"];
 
 /// Parses a request from JSON text.
 ///
@@ -126,6 +136,12 @@ pub fn parse(request: &Json, unknown: UnknownKeys) -> Result<Action, RequestErro
         && let Some((key, _)) = request.iter().find(|(key, _)| !KEYS.contains(key))
     {
         return Err(RequestError::UnknownKey { key: key.to_owned() });
+    }
+    if unknown == UnknownKeys::Refuse
+        && let Some(Json::Object(hints)) = request.get("annotations")
+        && let Some((key, _)) = hints.iter().find(|(key, _)| !HINTS.contains(key))
+    {
+        return Err(RequestError::UnknownHint { key: key.to_owned() });
     }
     let (transport, target) = match (request.get("provider"), request.get("tool")) {
         (Some(_), Some(_)) => return Err(RequestError::TwoTargets),

@@ -276,8 +276,9 @@ fn run_shell_of(page: &str) {
     let home = tempfile::tempdir().unwrap();
     let policies = home.path().join("work/policies");
     fs::create_dir_all(&policies).unwrap();
-    fs::copy(root().join("examples/policies/protect_main.yaml"), policies.join("team.yaml"))
-        .unwrap();
+    for policy in [policies.join("team.yaml"), home.path().join("work/before.yaml")] {
+        fs::copy(root().join("examples/policies/protect_main.yaml"), policy).unwrap();
+    }
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut script = "set -euo pipefail
         agentgate serve --test-mode 2>serve.log & trap 'kill $!' EXIT
@@ -351,15 +352,83 @@ fn the_example_workflow_judges() {
     }
 }
 
+/// Every policy that loads fits the schema that editors use, and mistakes that they are to
+/// underline do not.
+#[cfg(unix)]
+#[test]
+fn policies_fit_the_schema() {
+    let Some(real) = real() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let mut policies = Vec::new();
+    for folder in ["policies", "examples/policies"] {
+        let files = fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        policies.extend(files.filter(|path| path.extension().is_some_and(|it| it == "yaml")));
+    }
+    let mut texts: Vec<String> =
+        policies.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    let page = fs::read_to_string(root().join("docs/policy.md")).unwrap();
+    let of_page = blocks(&page, "yaml").into_iter().map(|(_, text)| text);
+    texts.extend(of_page.filter(|text| text.starts_with("name:")));
+    assert!(texts.len() > 35, "only {} policies", texts.len());
+    let mistakes = [
+        "rules: []",
+        "name: p\nruels: []",
+        "name: p\nrules: [{tool: a}]",
+        "name: p\nrules: [{tool: a, effect: alow}]",
+        "name: p\nrules: [{tool: 7, effect: deny}]",
+        "name: p\nrules: [{intent: [raed], effect: deny}]",
+        "name: p\nrules: [{args: {a: {undr: /b}}, effect: deny}]",
+        "name: p\nrules: [{conditions: {nor: []}, effect: deny}]",
+        "name: p\nrate_limit: {requests_per_minute: 0}",
+        "name: p\ntests: [{expect: deny}]",
+    ];
+    for (at, text) in mistakes.iter().enumerate() {
+        let file = home.path().join(format!("{at}.yaml"));
+        fs::write(&file, text).unwrap();
+        let checked = agentgate(home.path(), &["check", file.to_str().unwrap()]);
+        assert_eq!(checked.status.code(), Some(1), "{text}: {}", said(&checked));
+    }
+    let json = |text: &str| serde_yaml::from_str::<serde_json::Value>(text).unwrap();
+    let all = serde_json::json!({
+        "schema": json(&said_by(&agentgate(home.path(), &["policies", "schema"]))),
+        "good": texts.iter().map(|text| json(text)).collect::<Vec<_>>(),
+        "bad": mistakes.map(json),
+    });
+    fs::write(home.path().join("all.json"), all.to_string()).unwrap();
+    let script = "import json, jsonschema\n\
+        all = json.load(open('all.json'))\n\
+        validator = jsonschema.Draft7Validator(all['schema'])\n\
+        validator.check_schema(all['schema'])\n\
+        for it in all['good']: validator.validate(it)\n\
+        for it in all['bad']: assert not validator.is_valid(it), it\n";
+    let output = Command::new(real.join("python/bin/python"))
+        .args(["-c", script])
+        .current_dir(home.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+fn said_by(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// Where real servers and clients are installed, if they are.
+#[cfg(unix)]
+fn real() -> Option<PathBuf> {
+    let real = std::env::var_os("AGENTGATE_REAL").map(PathBuf::from);
+    if real.is_none() {
+        assert!(std::env::var_os("AGENTGATE_REAL_REQUIRED").is_none(), "AGENTGATE_REAL is not set");
+        eprintln!("skipped: AGENTGATE_REAL is not set");
+    }
+    real
+}
+
 /// The Python of the page on `serve`, up to where it would need a gate.
 #[cfg(unix)]
 #[test]
 fn python_in_documents_runs() {
-    let Some(real) = std::env::var_os("AGENTGATE_REAL").map(PathBuf::from) else {
-        assert!(std::env::var_os("AGENTGATE_REAL_REQUIRED").is_none(), "AGENTGATE_REAL is not set");
-        eprintln!("skipped: AGENTGATE_REAL is not set");
-        return;
-    };
+    let Some(real) = real() else { return };
     let page = fs::read_to_string(root().join("docs/serve.md")).unwrap();
     let script: String = blocks(&page, "python").into_iter().map(|(_, block)| block).collect();
     let output = Command::new(real.join("python-sdks/bin/python"))

@@ -175,7 +175,9 @@ fn policies_are_listed_and_shown() {
         |name: &str| listed.iter().find(|line| line["name"] == name).unwrap()["file"].clone();
     assert_eq!((place("annotations"), place("filesystem")), (Value::Null, Value::Null));
     assert_eq!(place("git"), own.as_str());
-    assert!(code(&home.run(&["policies", "list"], ""), 0).contains(&own));
+    let table = code(&home.run(&["policies", "list"], ""), 0);
+    assert!(table.contains(&own), "{table}");
+    assert!(table.contains("\nlinear_readonly      Read Linear.\n"), "{table}");
     let shown = code(&home.run(&["policies", "show", "filesystem"], ""), 0);
     let again = home.file("again.yaml", &shown);
     code(&home.run(&["test", &again], ""), 0);
@@ -224,6 +226,16 @@ fn explain_exits_by_decision_and_names_the_place() {
     assert_eq!(asked["rule"], "default");
     assert_eq!(asked["near_misses"][0]["key"], "args.branch");
     assert_eq!(asked["near_misses"][0]["line"], 6);
+    let by_hints = |request: &str| {
+        let explain = ["explain", "--policy", "annotations", "--request", request];
+        home.run(&explain, "")
+    };
+    let unknown = code(&by_hints(r#"{"tool":"push"}"#), 4);
+    assert!(unknown.contains("the request has no `annotations`"), "{unknown}");
+    let known = code(&by_hints(r#"{"tool":"push","annotations":{"readOnlyHint":true}}"#), 0);
+    assert!(!known.contains("`annotations`; add"), "{known}");
+    let misspelt = code(&by_hints(r#"{"tool":"push","annotations":{"readonlyHint":true}}"#), 2);
+    assert!(misspelt.contains("did you mean `readOnlyHint`?"), "{misspelt}");
     code(&explain(r#"{"tol":"push"}"#, false), 2);
     let nonsense = explain("nonsense", false);
     code(&nonsense, 2);
@@ -247,6 +259,33 @@ fn replay_answers_each_line_in_order() {
         (&answers[1]["rule"], &answers[1]["reason"]),
         (&"main".into(), &"main is protected".into())
     );
+}
+
+#[test]
+fn replay_shows_what_another_policy_would_decide_differently() {
+    let home = Home::new();
+    let old = home.file("old.yaml", POLICY);
+    let new = home.file("new.yaml", &POLICY.replace("tool: 'get_*'", "tool: get_x"));
+    let trace = home.file(
+        "trace.jsonl",
+        "{\"session\":\"a\",\"request\":{\"server\":\"s\",\"tool\":\"get_x\"}}\n\
+         {\"session\":\"b\",\"request\":{\"server\":\"s\",\"tool\":\"get_y\"}}\n",
+    );
+    let compared =
+        |old: &str, new: &str| home.run(&["replay", "--against", old, "--policy", new, &trace], "");
+    let changes = lines(&code(&compared(&old, &new), 1));
+    assert_eq!(changes.len(), 1, "{changes:?}");
+    for (key, value) in [
+        ("session", "b"),
+        ("server", "s"),
+        ("subject", "get_y"),
+        ("before", "allow"),
+        ("decision", "ask"),
+    ] {
+        assert_eq!(changes[0][key], value, "{key}");
+    }
+    assert_eq!(code(&compared(&old, &old), 0), "");
+    code(&compared("no.yaml", &new), 2);
 }
 
 /// Without a policy on the command line: what `wrap` and `serve` would go by.

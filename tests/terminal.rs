@@ -6,6 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -291,7 +292,12 @@ fn who_is_refused_learns_where_the_rule_belongs() {
             "name: team\nrules: [{name: care, tool: 'delete_*', effect: ask}]\n",
             "above `care` in the policy `team`, or in one named before it:",
         ),
-        ("annotations", "", "in the policy `annotations`, or in one named before it:"),
+        // Nobody can edit a built-in policy.
+        (
+            "annotations",
+            "",
+            "in a policy file that comes before `annotations` (--policy FILE --policy annotations):",
+        ),
     ] {
         let told = told(policy, text);
         assert!(told.contains(&format!("{place} {rule}")), "{told}");
@@ -453,11 +459,79 @@ fn ask(address: &str, key: &str) {
 #[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let home = Home::new();
-    for line in ["--help", "man", "completions bash", "check read_only", "test filesystem"] {
+    for line in [
+        "--help",
+        "man",
+        "completions bash",
+        "check read_only",
+        "test filesystem",
+        "policies list",
+        "policies schema",
+        "policies show git",
+    ] {
+        // Gone before anything is written.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
         let mut command = home.command(&line.split(' ').collect::<Vec<_>>());
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        drop(child.stdout.take());
-        let said = Said::by(child.wait_with_output().unwrap());
+        let said = Said::by(command.stdout(writer).output().unwrap());
         assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{line}");
     }
+}
+
+// === Clients' configurations ===
+
+#[test]
+fn servers_of_clients_are_gated_and_are_as_they_were_when_that_is_undone() {
+    let home = Home::new();
+    let (cursor, link) = (home.path().join("dotfiles.json"), home.path().join(".cursor/mcp.json"));
+    let text = "// mine\n{\"mcpServers\": {\n  \"notes\": {\"command\": \"npx\", \"args\": [\"-y\", \"a b\"]},\n  \
+                \"far\": {\"url\": \"https://mcp.example.com/mcp\"}, }}\n";
+    fs::write(&cursor, text).unwrap();
+    fs::set_permissions(&cursor, PermissionsExt::from_mode(0o640)).unwrap();
+    fs::create_dir(link.parent().unwrap()).unwrap();
+    symlink(&cursor, &link).unwrap();
+    let folder = home.path().join("project");
+    fs::create_dir(&folder).unwrap();
+    let run = |args: &[&str]| {
+        let mut command = home.command(&[&["setup"], args].concat());
+        command.env("HOME", home.path()).env_remove("XDG_CONFIG_HOME").current_dir(&folder);
+        Said::by(command.output().unwrap())
+    };
+    let now = || fs::read_to_string(&cursor).unwrap();
+
+    let tried = run(&["--dry-run"]);
+    assert!(tried.out.contains("gated      Cursor `notes`"), "{tried:?}");
+    assert!(tried.out.contains("1 would be"), "{tried:?}");
+    assert_eq!((tried.code, now()), (Some(0), text.to_owned()));
+
+    assert_eq!(run(&[]).code, Some(0));
+    let gate = json!(AGENTGATE).to_string();
+    let words = r#""wrap", "--name", "notes", "--agent", "cursor", "--", "npx", "-y", "a b""#;
+    assert_eq!(now(), text.replace("\"npx\"", &gate).replace("\"-y\", \"a b\"", words));
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(fs::metadata(&cursor).unwrap().permissions().mode() & 0o777, 0o640);
+    let mut doctor = home.command(&["doctor"]);
+    let doctor = Said::by(doctor.env("HOME", home.path()).current_dir(&folder).output().unwrap());
+    assert!(doctor.out.contains("`notes`") && doctor.out.contains("is gated\n"), "{doctor:?}");
+
+    let again = run(&["--json"]);
+    let lines: Vec<Value> = again.out.lines().map(|it| serde_json::from_str(it).unwrap()).collect();
+    assert_eq!([&lines[0]["outcome"], &lines[1]["outcome"]], ["unchanged", "unchanged"]);
+    assert_eq!(run(&["--undo", "nots"]).code, Some(2));
+    assert_eq!(run(&["--undo"]).code, Some(0));
+    assert_eq!(now(), text);
+
+    // A link on PATH outlives the file of one version.
+    let linked = home.path().join("bin/agentgate");
+    fs::create_dir(linked.parent().unwrap()).unwrap();
+    symlink(AGENTGATE, &linked).unwrap();
+    let mut setup = home.command(&["setup"]);
+    setup.env("HOME", home.path()).env_remove("XDG_CONFIG_HOME").current_dir(&folder);
+    assert!(setup.env("PATH", linked.parent().unwrap()).status().unwrap().success());
+    assert!(now().contains(&json!(linked).to_string()), "{}", now());
+
+    fs::write(&cursor, "{").unwrap();
+    let failed = run(&[]);
+    assert_eq!((failed.code, now().as_str()), (Some(1), "{"));
+    assert!(failed.out.contains("failed     Cursor in "), "{failed:?}");
 }

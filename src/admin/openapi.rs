@@ -2,9 +2,9 @@
 
 use axum::Json;
 use serde::Serialize;
-use utoipa::openapi::RefOr;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
+use utoipa::openapi::{RefOr, Server};
 use utoipa::{IntoResponses, Modify, OpenApi, ToSchema};
 
 use super::audit::LogRow;
@@ -97,6 +97,7 @@ impl Modify for Completed {
         let key = ApiKey::Header(ApiKeyValue::new("X-Master-Key"));
         let components = openapi.components.get_or_insert_default();
         components.add_security_scheme("master_key", SecurityScheme::ApiKey(key));
+        openapi.servers = Some(vec![Server::new("/")]);
         for (path, item) in &mut openapi.paths.paths {
             let operations =
                 [("get", &mut item.get), ("post", &mut item.post), ("put", &mut item.put)];
@@ -110,11 +111,13 @@ impl Modify for Completed {
     }
 }
 
-/// Gives an operation a unique id, and each response a description.
+/// Gives an operation a unique id, each response a description, and says of operations that need
+/// no key that they need none.
 fn complete(method: &str, path: &str, operation: &mut Operation) {
     let words = path.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
     let words: Vec<&str> = std::iter::once(method).chain(words).collect();
     operation.operation_id = Some(words.join("_"));
+    operation.security.get_or_insert_default();
     for response in operation.responses.responses.values_mut() {
         if let RefOr::T(response) = response
             && response.description.is_empty()
@@ -148,7 +151,7 @@ mod tests {
             .iter()
             .flat_map(|(path, item)| {
                 item.as_object().unwrap().iter().map(move |(method, operation)| {
-                    let guarded = operation.get("security").is_some();
+                    let guarded = !operation["security"].as_array().unwrap().is_empty();
                     (path.clone(), method.to_uppercase(), guarded)
                 })
             })

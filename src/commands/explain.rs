@@ -13,7 +13,7 @@ use crate::intent::{self, Analysis};
 use crate::policy::{Explanation, NearMiss};
 use crate::request::{self, UnknownKeys};
 use crate::terminal;
-use crate::verdict::Decision;
+use crate::verdict::{Decision, HintsReason, Reason};
 
 /// Maximum size of a request on standard input, in bytes.
 const MAX_REQUEST: u64 = 64 << 20;
@@ -79,6 +79,13 @@ fn write_text(
         verdict.policy,
     )?;
     writeln!(output, "  reason      {}", verdict.reason)?;
+    if verdict.reason == Reason::Annotations(HintsReason::NoAnnotations) {
+        let where_from = "as `declared` in `agentgate inspect --json` has them";
+        writeln!(
+            output,
+            "  hints       the request has no `annotations`; add the server's, {where_from}"
+        )?;
+    }
     if let Some(suggestion) = &verdict.suggestion {
         writeln!(output, "  suggestion  {suggestion}")?;
     }

@@ -26,9 +26,9 @@ pub(super) fn run() -> anyhow::Result<Done> {
     Ok(if all { Done::Success } else { Done::DoesNotHold })
 }
 
-fn classify(line: &[u8]) -> Result<Answer, RequestError> {
+fn classify(line: &[u8]) -> Result<Option<Answer>, RequestError> {
     let action = request::parse_documented(line)?;
-    Ok(intent::analyse(&action).into())
+    Ok(Some(intent::analyse(&action).into()))
 }
 
 impl From<Analysis> for Answer {

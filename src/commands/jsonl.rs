@@ -7,15 +7,15 @@ use crate::terminal;
 /// Maximum length of a line, in bytes; a longer one is answered with an error.
 pub(super) const MAX_LINE: usize = 64 << 20;
 
-/// Writes a line for each line of `input`: the result of `answer`, or `{"error": …}`. Returns
-/// whether there were no errors.
+/// Writes a line for each line of `input` that `answer` has a result for: that, or
+/// `{"error": …}`. Returns whether there were no errors.
 ///
 /// # Errors
 /// If reading `input` or writing `output` fails.
 pub(super) fn answer_each<T: serde::Serialize, E: std::fmt::Display>(
     input: &mut dyn BufRead,
     output: &mut dyn Write,
-    mut answer: impl FnMut(&[u8]) -> Result<T, E>,
+    mut answer: impl FnMut(&[u8]) -> Result<Option<T>, E>,
 ) -> io::Result<bool> {
     let mut all = true;
     let mut line = Vec::new();
@@ -26,7 +26,8 @@ pub(super) fn answer_each<T: serde::Serialize, E: std::fmt::Display>(
             Err(format!("the line is longer than {MAX_LINE} bytes"))
         };
         match answered {
-            Ok(answer) => terminal::json_line(&mut *output, &answer)?,
+            Ok(Some(answer)) => terminal::json_line(&mut *output, &answer)?,
+            Ok(None) => continue,
             Err(error) => {
                 all = false;
                 terminal::json_line(&mut *output, &serde_json::json!({ "error": error }))?;
@@ -65,7 +66,8 @@ mod tests {
         let mut output = Vec::new();
         let length = |line: &[u8]| match line {
             b"" => Err("empty"),
-            line => Ok(line.len()),
+            b"?" => Ok(None),
+            line => Ok(Some(line.len())),
         };
         let all = answer_each(&mut input, &mut output, length).unwrap();
         (all, String::from_utf8(output).unwrap())

@@ -3,6 +3,7 @@
 mod agents;
 mod audit;
 mod check;
+mod client_files;
 mod demo;
 mod doctor;
 mod environment;
@@ -19,6 +20,7 @@ mod remote;
 mod replay;
 mod seen_tools;
 mod serve;
+mod setup;
 mod supervise;
 mod test;
 mod wrap;
@@ -80,6 +82,7 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
         Command::Completions(args) => manual::completions(&args),
         Command::Man => manual::page(),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Setup(args) => setup::run(&args),
         Command::Supervise(args) => supervise::run(&args),
         Command::Wrap(args) => wrap::run(&args),
         Command::Inspect(args) => inspect::run(&args),

@@ -13,7 +13,7 @@ use crate::config::{Home, Settings, serve};
 use crate::policy::diagnostic::Diagnostics;
 use crate::policy::live::Policies;
 use crate::policy::lookup::{Found, Lookup, files_in, is_path};
-use crate::policy::{BUNDLED, Mode, PolicyFile};
+use crate::policy::{BUNDLED, Mode, PolicyFile, schema};
 use crate::terminal;
 
 /// The default policy.
@@ -112,15 +112,21 @@ pub(super) fn run(command: &PoliciesCommand) -> anyhow::Result<Done> {
     let mut output = anstream::stdout().lock();
     match command {
         PoliciesCommand::List(args) => {
-            for (name, place) in named(&lookup_in(args.policy_dir.as_deref())) {
-                let line = serde_json::json!({ "name": name, "file": place });
-                match (args.json, place) {
-                    (true, _) => terminal::json_line(&mut output, &line)?,
-                    (false, Some(place)) => {
-                        writeln!(output, "{name}  {}", terminal::shown(&place))?
-                    }
-                    (false, None) => writeln!(output, "{name}")?,
+            let lookup = lookup_in(args.policy_dir.as_deref());
+            let named = named(&lookup);
+            let width = named.keys().map(|name| name.chars().count()).max().unwrap_or_default();
+            for (name, place) in &named {
+                let about = description(&lookup, name);
+                if args.json {
+                    let line =
+                        serde_json::json!({ "name": name, "file": place, "description": about });
+                    terminal::json_line(&mut output, &line)?;
+                    continue;
                 }
+                let about = about.as_deref().map(first_sentence).unwrap_or_default();
+                let place = place.as_ref().map(|place| format!(" ({place})")).unwrap_or_default();
+                let line = format!("{name:width$}  {about}{place}");
+                writeln!(output, "{}", terminal::shown(line.trim_end()))?;
             }
         }
         PoliciesCommand::Show(args) => {
@@ -128,6 +134,9 @@ pub(super) fn run(command: &PoliciesCommand) -> anyhow::Result<Done> {
             let source = lookup.find(&args.name).and_then(|found| found.read());
             let source = source.map_err(|finding| anyhow::anyhow!("{finding}"))?;
             output.write_all(source.text.as_bytes())?;
+        }
+        PoliciesCommand::Schema => {
+            writeln!(output, "{}", serde_json::to_string_pretty(&schema::schema())?)?;
         }
     }
     Ok(Done::Success)
@@ -144,4 +153,17 @@ fn named(lookup: &Lookup) -> BTreeMap<String, Option<String>> {
         Found::File(path) => Some((name, Some(path.display().to_string()))),
     };
     inside.chain(own).filter_map(place).collect()
+}
+
+/// What a policy says about itself, if it can be read.
+fn description(lookup: &Lookup, name: &str) -> Option<String> {
+    let source = lookup.find(name).and_then(|found| found.read()).ok()?;
+    let document: serde_json::Value = serde_yaml::from_str(&source.text).ok()?;
+    document.get("description")?.as_str().map(str::to_owned)
+}
+
+fn first_sentence(text: &str) -> String {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let end = text.find(". ").map_or(text.len(), |end| end + 1);
+    text.get(..end).unwrap_or_default().to_owned()
 }

@@ -2,9 +2,11 @@
 //!
 //! A line is `{"session","seq"?,"request":{…},"result"?:…}`, an answer
 //! `{"session","decision","rule","reason"}`. Rows of the log, as `audit export` writes
-//! them, are lines too. Rate limits are kept for requests
+//! them, are lines too. With `--against`, an answer is what differs, and what does not has
+//! none. Rate limits are kept for requests
 //! that carry their `time`; without it, a trace has no pace.
 
+mod changes;
 mod rows;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -60,9 +62,7 @@ enum LineError {
 /// # Errors
 /// If the trace cannot be read, or the policy cannot be loaded.
 pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
-    let settings = Settings::resolve(&args.decide)?;
-    let policies = Deciding::load(&args.decide, &settings)?;
-    let mut replay = Replay { policies, agent: settings.agent.clone(), taken: HashMap::new() };
+    let mut replay = Replay::load(&args.decide)?;
     let input: Box<dyn BufRead> = if args.trace == Path::new("-") {
         Box::new(io::stdin().lock())
     } else {
@@ -72,8 +72,13 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
     };
     let mut input = rows::as_lines(input)?;
     let mut output = BufWriter::new(io::stdout().lock());
-    let all = jsonl::answer_each(&mut *input, &mut output, |line| replay.answer(line))?;
-    Ok(if all { Done::Success } else { Done::DoesNotHold })
+    let holds = if args.against.is_empty() {
+        jsonl::answer_each(&mut *input, &mut output, |line| replay.answer(line).map(Some))?
+    } else {
+        let old = DecideArgs { policies: args.against.clone(), ..args.decide.clone() };
+        changes::find(&mut *input, &mut output, &mut Replay::load(&old)?, &mut replay)?
+    };
+    Ok(if holds { Done::Success } else { Done::DoesNotHold })
 }
 
 /// The policies for different requests.
@@ -112,6 +117,15 @@ impl Deciding {
     }
 }
 
+/// A request of a trace.
+struct Traced {
+    action: Action,
+    /// Whether the trace says when it came; rate limits count it only then.
+    timed: bool,
+    /// The id of its row, if the trace is of the log.
+    id: Option<String>,
+}
+
 /// State of a replay: the policies, and the slots taken so far.
 struct Replay {
     policies: Deciding,
@@ -121,29 +135,40 @@ struct Replay {
 }
 
 impl Replay {
+    /// # Errors
+    /// If the policies cannot be loaded.
+    fn load(typed: &DecideArgs) -> anyhow::Result<Self> {
+        let settings = Settings::resolve(typed)?;
+        let policies = Deciding::load(typed, &settings)?;
+        Ok(Self { policies, agent: settings.agent.clone(), taken: HashMap::new() })
+    }
+
     fn answer(&mut self, line: &[u8]) -> Result<Answer, LineError> {
+        let Traced { action, timed, .. } = self.read(line)?;
+        let verdict = self.decide(&action, timed);
+        Ok(Answer::new(action.session.to_string(), verdict))
+    }
+
+    fn read(&self, line: &[u8]) -> Result<Traced, LineError> {
         let line = json::parse(line).map_err(RequestError::from)?;
         let line = line.as_object().ok_or(RequestError::NotAnObject)?;
         if rows::is_row(line) {
-            let action = rows::action(line)?;
-            let verdict = self.decide(&action, true);
-            return Ok(Answer::new(action.session.to_string(), verdict));
+            let id = line.get("id").and_then(Json::as_str).map(str::to_owned);
+            return Ok(Traced { action: rows::action(line)?, timed: true, id });
         }
         let request = line.get("request").ok_or(LineError::NoRequest)?;
         let mut action = request::parse(request, UnknownKeys::Ignore)?;
-        let session = match line.get("session") {
-            None | Some(Json::Null) => action.session.to_string(),
-            Some(Json::String(session)) => session.clone(),
-            Some(Json::Number(number)) => number.as_str().to_owned(),
+        match line.get("session") {
+            None | Some(Json::Null) => {}
+            Some(Json::String(session)) => action.session = session.as_str().into(),
+            Some(Json::Number(number)) => action.session = number.as_str().into(),
             Some(_) => return Err(LineError::Session),
-        };
-        action.session = session.as_str().into();
+        }
         if action.agent == Agent::default() {
             action.agent = self.agent.clone();
         }
         let timed = request.as_object().is_some_and(|request| request.get("time").is_some());
-        let verdict = self.decide(&action, timed);
-        Ok(Answer::new(session, verdict))
+        Ok(Traced { action, timed, id: None })
     }
 
     fn decide(&mut self, action: &Action, timed: bool) -> Verdict {

@@ -18,7 +18,7 @@ use arc_swap::ArcSwap;
 
 use crate::action::{Action, Payload, Target, Transport};
 use crate::intent::{self, Intent};
-use crate::policy::{Mode, Policy};
+use crate::policy::{Mode, Policy, annotations};
 use crate::rate::Usage;
 use crate::store::audit::{Completion, Draft, Outcome, Recorded, RowId};
 use crate::store::{Store, StoreError, redact};
@@ -332,9 +332,12 @@ fn how_to_allow(action: &Action, verdict: &Verdict) -> Option<String> {
     let Verdict { policy: decided, rule: by, .. } = verdict;
     // The first matching rule wins, so the new one must come earlier. The file's path is left
     // out: the agent may be able to write to it.
-    let place = match **by == *"default" {
-        true => format!("in the policy `{decided}`, or in one that is named before it"),
-        false => format!("above `{by}` in the policy `{decided}`, or in one named before it"),
+    let place = if annotations::built_in_names().any(|built_in| *built_in == **decided) {
+        format!("in a policy file that comes before `{decided}` (--policy FILE --policy {decided})")
+    } else if **by == *"default" {
+        format!("in the policy `{decided}`, or in one that is named before it")
+    } else {
+        format!("above `{by}` in the policy `{decided}`, or in one named before it")
     };
     Some(format!(
         "Nobody can be asked here. A person can allow it with this rule {place}: \

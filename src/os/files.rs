@@ -80,6 +80,19 @@ pub(crate) fn replace(path: &Path, content: &[u8], options: &mut OpenOptions) ->
     sync_folder_of(path)
 }
 
+/// As [`replace`]; the owner and the permissions stay those of the existing file.
+///
+/// # Errors
+/// As [`replace`], or if there is no file.
+pub(crate) fn replace_in_kind(path: &Path, content: &[u8]) -> io::Result<()> {
+    let permissions = fs::metadata(path)?.permissions();
+    let draft = Draft::write(path, "new", content, private(&mut OpenOptions::new()))?;
+    belong_with(&fs::File::open(&draft.0)?, path);
+    fs::set_permissions(&draft.0, permissions)?;
+    fs::rename(&draft.0, path)?;
+    sync_folder_of(path)
+}
+
 /// Creates `path` with the guarantees of [`replace`].
 ///
 /// # Errors
@@ -196,6 +209,23 @@ pub(crate) fn may_write(path: &Path) -> io::Result<()> {
         true => Err(io::ErrorKind::PermissionDenied.into()),
         false => Ok(()),
     }
+}
+
+/// Free space below which a database cannot be opened, in bytes: its shared index alone has half.
+#[cfg(unix)]
+const LITTLE_ROOM: u64 = 64 << 10;
+
+/// Whether the disk that `path` is on, or would be, has no room left for this user.
+#[cfg(unix)]
+pub(crate) fn is_full(path: &Path) -> bool {
+    let disk = path.ancestors().find_map(|place| rustix::fs::statvfs(place).ok());
+    disk.is_some_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < LITTLE_ROOM)
+}
+
+/// On Windows, the error of whatever cannot be written has to do.
+#[cfg(not(unix))]
+pub(crate) fn is_full(_path: &Path) -> bool {
+    false
 }
 
 /// Identity of a file, to notice that another one has taken its name.

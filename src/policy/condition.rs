@@ -380,11 +380,24 @@ fn parse(text: &str) -> Result<Expression, String> {
             Some(error) => {
                 let advice = FOREIGN_OPERATORS.iter().find(|(word, _)| error.msg.contains(word));
                 let advice = advice.map(|(_, advice)| *advice).unwrap_or_default();
-                format!("{} (at character {}){advice}", error.msg.trim(), error.pos.1)
+                format!("{} (at character {}){advice}", brief(&error.msg), error.pos.1)
             }
             None => "not a CEL expression".to_owned(),
         }),
         Err(_) => Err("not a CEL expression".to_owned()),
+    }
+}
+
+/// The parser's message, without its list of every token that would fit.
+fn brief(message: &str) -> String {
+    let message = message.trim();
+    let message = message.strip_prefix("Syntax error: ").unwrap_or(message);
+    let (found, _) = message.split_once(" expecting ").unwrap_or((message, ""));
+    let unexpected = ["mismatched input ", "extraneous input ", "no viable alternative at input "];
+    match unexpected.iter().find_map(|prefix| found.strip_prefix(prefix)) {
+        Some(token) if token.ends_with("<EOF>'") => "it ends too early".to_owned(),
+        Some(token) => format!("unexpected `{}`", token.trim_matches('\'')),
+        None => found.replace("'<EOF>'", "the end"),
     }
 }
 

@@ -99,7 +99,7 @@ pub struct Test {
     pub rule: Option<String>,
 }
 
-const DOCUMENT_KEYS: &[&str] = &[
+pub(super) const DOCUMENT_KEYS: &[&str] = &[
     "name",
     "description",
     "rules",
@@ -110,7 +110,7 @@ const DOCUMENT_KEYS: &[&str] = &[
     "mode",
     "tests",
 ];
-const CLAUSE_KEYS: &[&str] = &[
+pub(super) const CLAUSE_KEYS: &[&str] = &[
     "tool",
     "server",
     "agent",
@@ -125,24 +125,26 @@ const CLAUSE_KEYS: &[&str] = &[
     "headers",
     "when",
 ];
-const RULE_KEYS: &[&str] = &["name", "effect", "reason", "suggestion", "conditions"];
-const NESTING_KEYS: &[&str] = &["and", "or", "not"];
-const EFFECTS: &[(&str, Decision)] =
+pub(super) const RULE_KEYS: &[&str] = &["name", "effect", "reason", "suggestion", "conditions"];
+pub(super) const NESTING_KEYS: &[&str] = &["and", "or", "not"];
+pub(super) const EFFECTS: &[(&str, Decision)] =
     &[("allow", Decision::Allow), ("deny", Decision::Deny), ("ask", Decision::Ask)];
-const DEFAULT_EFFECTS: &[(&str, DefaultEffect)] = &[
+pub(super) const DEFAULT_EFFECTS: &[(&str, DefaultEffect)] = &[
     ("allow", DefaultEffect::Fixed(Decision::Allow)),
     ("deny", DefaultEffect::Fixed(Decision::Deny)),
     ("ask", DefaultEffect::Fixed(Decision::Ask)),
     ("annotations", DefaultEffect::Annotations),
 ];
-const HINTS: &[(&str, Hint)] = &[
+pub(super) const HINTS: &[(&str, Hint)] = &[
     ("readOnlyHint", Hint::ReadOnly),
     ("destructiveHint", Hint::Destructive),
     ("idempotentHint", Hint::Idempotent),
     ("openWorldHint", Hint::OpenWorld),
 ];
-const MODES: &[(&str, bool)] = &[("enforce", false), ("observe", true)];
-const DAYS: &[(&str, usize)] =
+/// Stands for every intent that is no read.
+pub(super) const INTENT_OF_WRITES: &str = "write";
+pub(super) const MODES: &[(&str, bool)] = &[("enforce", false), ("observe", true)];
+pub(super) const DAYS: &[(&str, usize)] =
     &[("mon", 0), ("tue", 1), ("wed", 2), ("thu", 3), ("fri", 4), ("sat", 5), ("sun", 6)];
 
 /// Parses a policy file; `None` if it is not YAML. With the errors found; unless there are none,
@@ -289,7 +291,7 @@ impl Reader<'_> {
     fn intents(&mut self, node: &Node) -> Vec<Intent> {
         let mut words: Vec<(&'static str, Option<Intent>)> =
             Intent::ALL.iter().map(|intent| (intent.as_str(), Some(*intent))).collect();
-        words.push(("write", None));
+        words.push((INTENT_OF_WRITES, None));
         let mut intents = Vec::new();
         for text in self.texts(node, "intent") {
             match self.word_of(&text, "intent", &words) {

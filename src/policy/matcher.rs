@@ -58,7 +58,7 @@ enum Operator {
     LenLte(usize),
 }
 
-const OPERATORS: &[&str] = &[
+pub(super) const OPERATORS: &[&str] = &[
     "eq", "ne", "in", "not_in", "gt", "gte", "lt", "lte", "glob", "regex", "prefix", "suffix",
     "contains", "under", "exists", "len_lte",
 ];

@@ -34,6 +34,7 @@ mod readings;
 mod regexes;
 mod relative_path;
 mod rules;
+pub mod schema;
 mod shell;
 mod ternary;
 mod text;

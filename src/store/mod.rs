@@ -45,6 +45,7 @@ use rusqlite::ErrorCode;
 use tokio::sync::oneshot;
 
 use crate::action::Agent;
+use crate::os::files::is_full;
 use crate::policy::Limit;
 use crate::rate::Usage;
 
@@ -227,6 +228,10 @@ impl Files {
     fn unopened(&self, error: &rusqlite::Error) -> StoreError {
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseCorrupt) => self.damaged(error),
+            // SQLite calls it an I/O error where its shared index finds no room.
+            Some(ErrorCode::SystemIoFailure) if is_full(&self.named) => {
+                self.open_error("the disk is full")
+            }
             _ => self.open_error(error),
         }
     }

@@ -222,6 +222,32 @@ fn a_full_disk_refuses_calls_until_there_is_room() {
     session.sandbox.assert_log_verifies();
 }
 
+/// SQLite says only that there was an I/O error.
+#[test]
+fn a_gate_that_finds_a_full_disk_says_so() {
+    let sandbox = Sandbox::new();
+    let home = sandbox.path("home");
+    std::fs::create_dir(&home).unwrap();
+    let Some(_mounted) = Mounted::small(&home) else {
+        real::skip("no small file system can be mounted here");
+        return;
+    };
+    let record = sandbox.path("received");
+    let client = Client::spawn(&sandbox.wrap().command(recorder(&record)));
+    assert!(client.close().success());
+    let _ = std::fs::write(home.join("filler"), vec![0; 16 * 1024 * 1024]);
+    let mut client = Client::spawn(&sandbox.wrap().command(recorder(&record)));
+    assert_eq!(client.wait(PATIENCE).and_then(|status| status.code()), Some(2));
+    eventually("the reason is given", || client.stderr().contains("the disk is full"));
+    let doctor = Command::new(env!("CARGO_BIN_EXE_agentgate"))
+        .arg("doctor")
+        .env("AGENTGATE_HOME", &home)
+        .output()
+        .unwrap();
+    let doctor = String::from_utf8(doctor.stdout).unwrap();
+    assert!(doctor.contains("the disk is full") && doctor.contains("make room"), "{doctor}");
+}
+
 #[test]
 fn a_gate_that_cannot_start_does_not_start_the_server() {
     let policy = |content: &str| {

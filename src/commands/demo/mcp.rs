@@ -132,7 +132,9 @@ async fn farewell<W: Write>(stage: &mut Stage<W>) -> anyhow::Result<()> {
     stage.say("See what a server offers and what would be decided for each tool:")?;
     stage
         .command("agentgate inspect -- npx -y @modelcontextprotocol/server-filesystem ~/project")?;
-    stage.say("Then put `agentgate wrap --` in front of it in your client's configuration:")?;
+    stage.say("Put the gate in front of the servers that your clients start:")?;
+    stage.command("agentgate setup --dry-run")?;
+    stage.say("Or of one, in your client's configuration:")?;
     stage.command("agentgate wrap -- npx -y @modelcontextprotocol/server-filesystem ~/project")?;
     stage.say("The same in front of REST APIs:")?;
     stage.command("agentgate demo rest")?;

@@ -1,40 +1,13 @@
 //! MCP clients on this machine, and whether the servers they start are gated.
 
-use std::fs;
-use std::path::PathBuf;
-
-use etcetera::BaseStrategy as _;
 use serde_json::Value;
 
 use super::gated::{Gate, is_gate};
-use super::{Finding, shown};
+use super::{Finding, program, shown};
+use crate::commands::client_files::{ClientFile, ConfigLocations, as_json};
 use crate::net::is_loopback;
 use crate::policy::lookup::Lookup;
 use crate::terminal;
-
-/// Maximum size of a configuration file, in bytes. Claude Code keeps its history in the same
-/// file, so some are large.
-const MAX_FILE: u64 = 64 << 20;
-
-/// The client that inherits its PATH from a terminal.
-const TERMINAL: &str = "Claude Code";
-
-/// Where clients keep their configuration.
-struct ConfigLocations {
-    home: PathBuf,
-    /// This system's folder for application settings.
-    applications: PathBuf,
-    /// The current project, from which clients read configuration, too.
-    project: PathBuf,
-}
-
-/// A client's configuration file.
-struct ClientFile {
-    client: &'static str,
-    path: PathBuf,
-    /// Key of the object with the servers.
-    key: &'static str,
-}
 
 /// How a client connects to a server.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,53 +20,20 @@ enum Server {
     Remote {
         /// Whether the URL is on this machine.
         is_local: bool,
+        /// Whether the client sends headers of its own.
+        has_headers: bool,
     },
 }
 
 /// Checks all clients. `lookup` is where gates look up policies by default.
 pub(super) fn check(lookup: &Lookup) -> Vec<Finding> {
     let Some(locations) = ConfigLocations::find() else { return Vec::new() };
-    let mut files = locations.files();
-    // A project may be the home folder: check it only once.
-    files.dedup_by(|one, other| one.path == other.path);
-    let found: Vec<_> = files.iter().flat_map(|file| file.check(lookup)).collect();
+    let found: Vec<_> = locations.files().iter().flat_map(|file| file.check(lookup)).collect();
     if found.is_empty() {
         let none = "no MCP server in Claude Desktop, Claude Code, Cursor or VS Code";
         return vec![Finding::note("client", "configurations".to_owned(), none)];
     }
     found
-}
-
-// === impl ConfigLocations ===
-
-impl ConfigLocations {
-    fn find() -> Option<Self> {
-        let base = etcetera::choose_base_strategy().ok()?;
-        let home = base.home_dir().to_owned();
-        let applications = match cfg!(target_os = "macos") {
-            true => home.join("Library/Application Support"),
-            false => base.config_dir(),
-        };
-        Some(Self { home, applications, project: std::env::current_dir().ok()? })
-    }
-
-    fn files(&self) -> Vec<ClientFile> {
-        let Self { home, applications, project } = self;
-        let file = |client, key, path| ClientFile { client, path, key };
-        vec![
-            file(
-                "Claude Desktop",
-                "mcpServers",
-                applications.join("Claude").join("claude_desktop_config.json"),
-            ),
-            file(TERMINAL, "mcpServers", home.join(".claude.json")),
-            file(TERMINAL, "mcpServers", project.join(".mcp.json")),
-            file("Cursor", "mcpServers", home.join(".cursor").join("mcp.json")),
-            file("Cursor", "mcpServers", project.join(".cursor").join("mcp.json")),
-            file("VS Code", "servers", applications.join("Code").join("User").join("mcp.json")),
-            file("VS Code", "servers", project.join(".vscode").join("mcp.json")),
-        ]
-    }
 }
 
 // === impl ClientFile ===
@@ -103,7 +43,7 @@ impl ClientFile {
         if !self.path.exists() {
             return Vec::new();
         }
-        let document = match self.read() {
+        let document = match self.document() {
             Ok(document) => document,
             Err(why) => {
                 let fix = "correct the file, or check yourself whether its servers are gated";
@@ -114,13 +54,8 @@ impl ClientFile {
         servers.iter().map(|(name, server)| self.judge(name, server, lookup)).collect()
     }
 
-    fn read(&self) -> Result<Value, String> {
-        let size = fs::metadata(&self.path).map_err(|error| error.to_string())?.len();
-        if size > MAX_FILE {
-            return Err(format!("larger than {} MiB, so it was not read", MAX_FILE >> 20));
-        }
-        let text = fs::read_to_string(&self.path).map_err(|error| error.to_string())?;
-        serde_json::from_str(&without_comments(&text)).map_err(|error| error.to_string())
+    fn document(&self) -> Result<Value, String> {
+        serde_json::from_str(&as_json(&self.read()?)).map_err(|error| error.to_string())
     }
 
     /// The servers in the file, including those of each project that Claude Code remembers.
@@ -129,7 +64,7 @@ impl ClientFile {
         let scopes =
             std::iter::once(document).chain(projects.into_iter().flat_map(|it| it.values()));
         scopes
-            .filter_map(|scope| scope.get(self.key)?.as_object())
+            .filter_map(|scope| scope.get(self.client.key())?.as_object())
             .flatten()
             .filter_map(|(name, entry)| Some((name.clone(), Server::read(entry)?)))
             .collect()
@@ -137,10 +72,10 @@ impl ClientFile {
 
     fn judge(&self, name: &str, server: &Server, lookup: &Lookup) -> Finding {
         let subject =
-            format!("{} `{}` in {}", self.client, terminal::shown(name), shown(&self.path));
+            format!("{} `{}` in {}", self.client.name(), terminal::shown(name), shown(&self.path));
         match server {
             Server::Gated(gate) => match gate.problem(lookup) {
-                None if gate.is_looked_up() && self.client != TERMINAL => {
+                None if gate.is_looked_up() && !self.client.has_path_of_terminal() => {
                     Finding::note("client", subject, "is gated, if the client finds `agentgate`")
                         .with_fix(format!(
                             "programs started from a desktop may not have this shell's PATH; \
@@ -163,27 +98,35 @@ impl ClientFile {
                 subject,
                 "is not gated",
                 format!(
-                    "\"command\": {}, \"args\": [\"wrap\", \"--name\", {}, \"--\", {}, then the \
-                     present args]",
+                    "agentgate setup, or by hand: \"command\": {}, \"args\": [\"wrap\", \"--name\", {}, \
+                     \"--\", {}, then the present args]",
                     Value::from(own_path()),
                     Value::from(terminal::shown(name)),
                     Value::from(terminal::shown(program)),
                 ),
             ),
-            Server::Remote { is_local: true } => Finding::note(
+            Server::Remote { is_local: true, .. } => Finding::note(
                 "client",
                 subject,
                 "is on this machine; whether that is a gate cannot be told from here",
             ),
             // Without the URL, which may contain secrets.
-            Server::Remote { is_local: false } => Finding::bad(
+            Server::Remote { is_local: false, has_headers } => Finding::bad(
                 "client",
                 subject,
                 "is remote and not gated",
                 format!(
-                    "\"command\": {}, \"args\": [\"wrap\", \"--name\", {}, then its URL]",
+                    "\"command\": {}, \"args\": [\"wrap\", \"--name\", {}, {}then its URL], and no \
+                     \"url\" or \"type\"",
                     Value::from(own_path()),
                     Value::from(terminal::shown(name)),
+                    match has_headers {
+                        true => {
+                            "then \"--header-env\", \"NAME=VARIABLE\" for each header, whose value \
+                             goes into \"env\", "
+                        }
+                        false => "",
+                    },
                 ),
             ),
         }
@@ -196,7 +139,11 @@ impl Server {
     fn read(entry: &Value) -> Option<Self> {
         let Some(command) = entry.get("command").and_then(Value::as_str) else {
             let url = entry.get("url").or_else(|| entry.get("serverUrl"))?.as_str()?;
-            return Some(Self::Remote { is_local: is_local(url) });
+            let headers = entry.get("headers").and_then(Value::as_object);
+            return Some(Self::Remote {
+                is_local: is_local(url),
+                has_headers: headers.is_some_and(|headers| !headers.is_empty()),
+            });
         };
         let args = entry.get("args").and_then(Value::as_array).into_iter().flatten();
         let words: Vec<_> =
@@ -213,63 +160,25 @@ fn is_local(url: &str) -> bool {
 }
 
 pub(super) fn own_path() -> String {
-    std::env::current_exe().map_or_else(|_| "agentgate".to_owned(), |path| shown(&path))
-}
-
-/// Removes comments and trailing commas, which VS Code and Cursor accept, outside of strings.
-fn without_comments(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(c) = rest.chars().next() {
-        let taken = if c == '"' {
-            let length = string_length(rest);
-            out.push_str(rest.get(..length).unwrap_or(rest));
-            length
-        } else if rest.starts_with("//") {
-            rest.find('\n').unwrap_or(rest.len())
-        } else if rest.starts_with("/*") {
-            out.push(' ');
-            rest.find("*/").map_or(rest.len(), |end| end + 2)
-        } else {
-            if matches!(c, ']' | '}') {
-                drop_trailing_comma(&mut out);
-            }
-            out.push(c);
-            c.len_utf8()
-        };
-        rest = rest.get(taken..).unwrap_or_default();
-    }
-    out
-}
-
-/// Length of the JSON string that starts here, including quotes, in bytes.
-fn string_length(text: &str) -> usize {
-    let mut escaped = false;
-    for (at, byte) in text.bytes().enumerate().skip(1) {
-        match byte {
-            b'"' if !escaped => return at + 1,
-            _ => escaped = byte == b'\\' && !escaped,
-        }
-    }
-    text.len()
-}
-
-fn drop_trailing_comma(out: &mut String) {
-    let kept = out.trim_end();
-    if let Some(kept) = kept.strip_suffix(',') {
-        out.truncate(kept.len());
-    }
+    program::own_path().map_or_else(|_| "agentgate".to_owned(), |path| shown(&path))
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use std::fs;
+    use std::path::PathBuf;
+
     use serde_json::json;
 
     use super::*;
+    use crate::commands::client_files::Client;
 
-    fn servers(document: &Value, key: &'static str) -> Vec<(String, Server)> {
-        ClientFile { client: "test", path: PathBuf::new(), key }.servers(document)
+    fn file(path: impl Into<PathBuf>) -> ClientFile {
+        ClientFile { client: Client::Cursor, path: path.into(), is_of_project: false }
+    }
+
+    fn servers(document: &Value) -> Vec<(String, Server)> {
+        file("mcp.json").servers(document)
     }
 
     #[test]
@@ -285,7 +194,7 @@ mod tests {
         let started = |word: &str| Server::Started(word.to_owned());
         let gated = |words: &[&str]| Server::Gated(Gate::read(words, None).unwrap());
         assert_eq!(
-            servers(&document, "mcpServers"),
+            servers(&document),
             [
                 ("files".to_owned(), started("npx")),
                 (
@@ -294,7 +203,7 @@ mod tests {
                 ),
                 ("win".to_owned(), gated(&["C:\\bin\\agentgate.exe", "wrap", "--", "npx.cmd"])),
                 ("name".to_owned(), started("npx")),
-                ("far".to_owned(), Server::Remote { is_local: false }),
+                ("far".to_owned(), Server::Remote { is_local: false, has_headers: false }),
             ]
         );
     }
@@ -305,12 +214,12 @@ mod tests {
             "/a": { "mcpServers": { "one": { "command": "x" } } },
             "/b": { "mcpServers": {} },
         }});
-        assert_eq!(servers(&document, "mcpServers").len(), 1);
+        assert_eq!(servers(&document).len(), 1);
     }
 
     #[test]
     fn a_fix_shows_no_argument() {
-        let file = ClientFile { client: "Cursor", path: "mcp.json".into(), key: "mcpServers" };
+        let file = file("mcp.json");
         let document =
             json!({ "mcpServers": { "s": { "command": "npx", "args": ["--token", "hunter2"] }}});
         for (name, server) in file.servers(&document) {
@@ -321,8 +230,17 @@ mod tests {
     }
 
     #[test]
+    fn a_fix_keeps_the_headers_of_a_remote_server() {
+        let document = json!({ "mcpServers": {
+            "s": { "url": "https://example.com/mcp", "headers": { "Authorization": "hunter2" } }}});
+        let (name, server) = servers(&document).remove(0);
+        let fix = file("mcp.json").judge(&name, &server, &Lookup::default()).fix.unwrap();
+        assert!(fix.contains("--header-env") && !fix.contains("hunter2"), "{fix}");
+    }
+
+    #[test]
     fn a_gate_that_is_told_to_do_something_else_is_none() {
-        let file = ClientFile { client: "Cursor", path: "mcp.json".into(), key: "mcpServers" };
+        let file = file("mcp.json");
         for args in [json!(["wrap --name s -- npx x"]), json!(["warp", "--", "npx"]), json!([])] {
             let document = json!({ "mcpServers": {
                 "s": { "command": "/opt/bin/agentgate", "args": args } }});
@@ -342,7 +260,7 @@ mod tests {
             fs::create_dir_all(file.path.parent().unwrap()).unwrap();
             let text = format!(
                 "{{ // comment\n \"{}\": {{ \"s\": {{\"command\": \"npx\",}} }} }}",
-                file.key
+                file.client.key()
             );
             fs::write(&file.path, text).unwrap();
             let found = file.check(&Lookup::default());
@@ -356,31 +274,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("mcp.json");
         fs::write(&path, "{").unwrap();
-        let found =
-            ClientFile { client: "Cursor", path, key: "mcpServers" }.check(&Lookup::default());
+        let found = file(path).check(&Lookup::default());
         assert_eq!(found.len(), 1);
         assert!(found[0].fix.is_some());
-    }
-
-    #[test]
-    fn comments_go_and_strings_stay() {
-        let text = r#"{ "a": "//x,}" /* , */, // c
-            "b": [1, 2, ], }"#;
-        let value: Value = serde_json::from_str(&without_comments(text)).unwrap();
-        assert_eq!(value, json!({ "a": "//x,}", "b": [1, 2] }));
-    }
-
-    proptest! {
-        #[test]
-        fn plain_json_is_left_alone(keys in prop::collection::vec("\\PC*", 0..4)) {
-            let value = json!({ "list": keys, "n": [[], {}, null] });
-            let text = serde_json::to_string_pretty(&value).unwrap();
-            prop_assert_eq!(without_comments(&text), text);
-        }
-
-        #[test]
-        fn anything_is_survived(text in "[\"/*,\\\\\\]}ä\n ]{0,40}") {
-            without_comments(&text);
-        }
     }
 }

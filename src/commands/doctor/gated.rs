@@ -218,7 +218,7 @@ fn policy_problem(lookup: &Lookup, name: &str) -> Option<(String, String)> {
 }
 
 /// Whether this program is AgentGate, by its name.
-pub(super) fn is_gate(program: &str) -> bool {
+pub(in crate::commands) fn is_gate(program: &str) -> bool {
     let stem = program.rsplit(['/', '\\']).next().unwrap_or(program);
     matches!(stem, "agentgate" | "agentgate.exe")
 }

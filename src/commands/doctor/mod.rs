@@ -19,6 +19,9 @@ use crate::policy::diagnostic::Diagnostic;
 use crate::policy::lookup::Lookup;
 use crate::terminal;
 
+pub(super) use gated::is_gate;
+pub(super) use program::own_path;
+
 /// What to do about an invalid configuration.
 const FIX: &str = "correct the file; until then no command that needs it starts";
 

@@ -1,6 +1,7 @@
 //! Which `agentgate` a client would start.
 
 use std::env;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Finding, shown};
@@ -21,6 +22,17 @@ pub(super) fn check() -> Vec<Finding> {
         Some(_) => None,
     });
     found
+}
+
+/// The path of this program as clients are to write it: that on PATH, if it leads here. A link
+/// there outlives an update, and what it points to may not.
+///
+/// # Errors
+/// If the system does not say which program runs.
+pub(in crate::commands) fn own_path() -> io::Result<PathBuf> {
+    let own = env::current_exe()?;
+    let on_path = on_path("agentgate").filter(|path| path.is_absolute() && same(path, &own));
+    Ok(on_path.unwrap_or(own))
 }
 
 /// The first program called `name` in PATH.

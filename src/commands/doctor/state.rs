@@ -8,6 +8,7 @@ use super::{Finding, shown};
 use crate::commands::pluralize;
 use crate::config::serve::missing_credentials;
 use crate::config::{File, Home};
+use crate::os::files::is_full;
 use crate::policy::lookup::Lookup;
 use crate::store::read::Reader;
 use crate::terminal;
@@ -83,7 +84,10 @@ pub(super) fn log(database: &Path) -> Finding {
     let reader = match Reader::open(database) {
         Ok(reader) => reader,
         Err(error) => {
-            let fix = "put the database back, or name another with --db";
+            let fix = match is_full(database) {
+                true => "make room on that disk: until then, nothing can be recorded or allowed",
+                false => "put the database back, or name another with --db",
+            };
             return Finding::bad("log", subject, terminal::shown(&error.to_string()), fix);
         }
     };

@@ -105,7 +105,9 @@ fn bad_expressions_are_refused_at_load() {
     let lists = format!("{}{} == 1", "[".repeat(2_000), "]".repeat(2_000));
     let ternary = format!("{}true", "true?true:".repeat(100));
     for (expression, expected) in [
-        ("args.a ==", ""),
+        ("args.a ==", "it ends too early"),
+        ("(args.a", "missing ')' at the end"),
+        ("args.a >> 1", "unexpected `>`"),
         ("tol == 'x'", "did you mean `tool`"),
         ("args.a.replace('', args.b) == ''", "unknown function `replace`"),
         ("args.a.startWith('x')", "did you mean `startsWith`"),
