@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::intent::Intent;
+use crate::terminal::brief;
 
 /// A decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -112,7 +113,7 @@ pub enum Reason {
 }
 
 /// What a tool's hints say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HintsReason {
     /// `readOnlyHint: true`
     ReadOnly,
@@ -122,6 +123,30 @@ pub enum HintsReason {
     Destructive,
     /// The server gives no annotations for the tool.
     NoAnnotations,
+    /// The server does not list the tool; with the most similar name, if any is similar.
+    NotListed(Option<Arc<str>>),
+}
+
+impl fmt::Display for HintsReason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ReadOnly => formatter.write_str("the server declares the tool read-only"),
+            Self::NotDestructive => {
+                formatter.write_str("the server declares the tool not destructive")
+            }
+            Self::Destructive => {
+                formatter.write_str("the tool may destroy, by its hints or by default")
+            }
+            Self::NoAnnotations => formatter.write_str(
+                "the server says nothing about what the tool does, so the worst is assumed",
+            ),
+            Self::NotListed(None) => formatter.write_str("the server does not list this tool"),
+            Self::NotListed(Some(near)) => {
+                let near = brief(near);
+                write!(formatter, "the server does not list this tool; did you mean `{near}`?")
+            }
+        }
+    }
 }
 
 impl Reason {
@@ -149,14 +174,7 @@ impl fmt::Display for Reason {
             Self::NoRule(Decision::Deny) => {
                 formatter.write_str("no rule matches, and the default is to deny")
             }
-            Self::Annotations(hints) => formatter.write_str(match hints {
-                HintsReason::ReadOnly => "the server declares the tool read-only",
-                HintsReason::NotDestructive => "the server declares the tool not destructive",
-                HintsReason::Destructive => "the tool may destroy, by its hints or by default",
-                HintsReason::NoAnnotations => {
-                    "the server says nothing about what the tool does, so the worst is assumed"
-                }
-            }),
+            Self::Annotations(hints) => hints.fmt(formatter),
             Self::ConditionFailed(error) => {
                 write!(formatter, "the rule's condition could not be evaluated: {error}")
             }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 /// Whether the server's list contains the called tool.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Listing {
-    /// Not as far as is known, and no similar name.
+    /// Not as far as is known, and under no name that lenient servers treat as equal.
     #[default]
     Unknown,
+    /// It does not: the list is complete. With the most similar name, if any is similar.
+    Absent(Option<Arc<str>>),
     /// Not under this name, but under one that lenient servers treat as equal.
     Alike(Arc<str>),
     /// It does; its schema has these arguments.
@@ -20,7 +22,7 @@ impl Listing {
     pub fn declared(&self) -> &[String] {
         match self {
             Self::Exact(arguments) => arguments,
-            Self::Unknown | Self::Alike(_) => &[],
+            Self::Unknown | Self::Absent(_) | Self::Alike(_) => &[],
         }
     }
 

@@ -34,7 +34,7 @@ fn of_tool(call: &ToolCall, policy: &Policy) -> Option<Finding> {
     match &call.listing {
         Listing::Exact(_) => None,
         Listing::Alike(meant) => differs("tool", Lookalike { sent, meant, observed: false }),
-        Listing::Unknown => differs("tool", policy.lookalike(sent)?),
+        Listing::Unknown | Listing::Absent(_) => differs("tool", policy.lookalike(sent)?),
     }
 }
 

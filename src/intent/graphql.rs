@@ -13,7 +13,7 @@ use bluejay_parser::ast::executable::{
 };
 use bluejay_parser::ast::{Parse, ParseOptions};
 
-use super::lexicon::{Role, role};
+use super::lexicon::role;
 use super::words::words;
 use super::{Intent, Judgement, tool};
 use crate::action::{Body, HttpRequest, Provider, is_of_type, without_format};
@@ -250,11 +250,7 @@ fn by_name_of_mutation(field: &str) -> Intent {
     if all.first().is_some_and(deletes) || all.last().is_some_and(deletes) || deletes_by {
         return Intent::Delete;
     }
-    let verb = words(field).find_map(|word| match role(word) {
-        Role::Writes(intent) => Some(intent),
-        _ => None,
-    });
-    match verb {
+    match words(field).find_map(|word| role(word).writes()) {
         Some(Intent::Unknown | Intent::Delete) | None => Intent::Update,
         Some(intent) => intent,
     }

@@ -22,6 +22,8 @@ pub(super) enum Role {
     /// As `Either`, but a noun before a reading verb at the end of the name (`comment_get`,
     /// `email_search`).
     Entity(Intent),
+    /// As `Writes`, but the name of a process in a question about it (`get_deploy_status`).
+    Process(Intent),
     /// A noun that implies reading (`history`, `status`).
     Shows,
     /// A noun for permissions: writing it is administration.
@@ -34,14 +36,102 @@ pub(super) enum Role {
     Noun,
 }
 
+impl Role {
+    /// The intent of a verb that writes in any position, apart from questions about a process.
+    pub(super) fn writes(self) -> Option<Intent> {
+        match self {
+            Self::Writes(intent) | Self::Process(intent) => Some(intent),
+            _ => None,
+        }
+    }
+}
+
 /// The role of `word`, ignoring case and trailing digits.
 pub(super) fn role(word: &str) -> Role {
-    let letters = word.trim_end_matches(|c: char| c.is_ascii_digit());
+    let letters = without_digits(word);
     let glued_to = || GLUED.iter().find(|(verb, _)| glued(letters, verb));
     Key::of(letters)
         .and_then(find)
         .or_else(|| glued_to().map(|(_, intent)| Role::Writes(*intent)))
+        .or_else(|| derived(letters))
         .unwrap_or(Role::Noun)
+}
+
+fn without_digits(word: &str) -> &str {
+    word.trim_end_matches(|c: char| c.is_ascii_digit())
+}
+
+/// Whether `word` is formed like a verb (`vaporize`, `ratify`, `annihilate`), known or not.
+pub(super) fn is_formed_as_verb(word: &str) -> bool {
+    let word = without_digits(word).to_ascii_lowercase();
+    let is_one_of = |nouns: &str| nouns.split_ascii_whitespace().any(|noun| noun == word);
+    match word.get(word.len().saturating_sub(3)..) {
+        Some("ize") => !word.ends_with("size") && !word.ends_with("prize"),
+        Some("ify") => !is_one_of(NAMES_IN_IFY),
+        Some("ate") => word.len() >= 7 && !word.ends_with("mate") && !is_one_of(NOUNS_IN_ATE),
+        _ => false,
+    }
+}
+
+/// Products whose names are formed like verbs.
+const NAMES_IN_IFY: &str = "amplify apify coolify netlify shopify spotify";
+
+/// Nouns and adjectives of at least seven letters that are formed like verbs. Those in `mate`
+/// (`climate`) are exceptions, too: few verbs are among them.
+const NOUNS_IN_ATE: &str = "accurate adequate affiliate aggregate alternate animate appropriate
+     associate candidate carbonate certificate chocolate cognate collegiate corporate coordinate
+     delegate deliberate directorate doctorate electorate elaborate graduate immediate inaccurate
+     interstate intermediate laureate literate magistrate mandate moderate nitrate ordinate
+     particulate phosphate postgraduate predicate private proximate secretariate separate silicate
+     subordinate substrate sulfate surrogate syndicate template triplicate undergraduate uptate
+     vertebrate";
+
+/// Whether `word` is what one asks about a process (`status`, `history`, `logs`).
+pub(super) fn is_aspect(word: &str) -> bool {
+    const ASPECTS: [&str; 16] = [
+        "status",
+        "statuses",
+        "state",
+        "progress",
+        "history",
+        "log",
+        "logs",
+        "info",
+        "information",
+        "details",
+        "metrics",
+        "stats",
+        "statistics",
+        "summary",
+        "health",
+        "eta",
+    ];
+    ASPECTS.iter().any(|aspect| word.eq_ignore_ascii_case(aspect))
+}
+
+/// Verbs in operation names are in their base form, so a word with a plural ending is a noun.
+pub(super) fn is_plural(word: &str) -> bool {
+    let word = word.as_bytes();
+    word.ends_with(b"s") && !word.ends_with(b"ss")
+}
+
+/// Prefixes that make another writing verb of one, also of one that may be a noun by itself.
+const PREFIXES: [&str; 4] = ["re", "un", "de", "dis"];
+
+/// The role of a verb that is derived from a known one (`unapprove`, `reprocess`).
+fn derived(word: &str) -> Option<Role> {
+    let mut of_base = PREFIXES.iter().filter_map(|prefix| {
+        let (start, base) = word.split_at_checked(prefix.len())?;
+        let is_derived = start.eq_ignore_ascii_case(prefix) && base.len() >= 3 && !is_plural(base);
+        is_derived.then(|| Key::of(base).and_then(find)).flatten()
+    });
+    of_base.find_map(|base| match base {
+        Role::Writes(intent)
+        | Role::Process(intent)
+        | Role::Either(intent)
+        | Role::Entity(intent) => Some(Role::Writes(intent)),
+        _ => None,
+    })
 }
 
 /// Whether the lexicon contains `run` as a whole, ignoring case.
@@ -49,7 +139,7 @@ pub(super) fn knows(run: &str) -> bool {
     Key::of(run).and_then(find).is_some()
 }
 
-/// Verbs that are recognised even with a noun attached (`deletefile`).
+/// Verbs that are recognised even with a noun or adverb attached (`deletefile`, `harddelete`).
 const GLUED: [(&str, Intent); 6] = [
     ("delete", Intent::Delete),
     ("remove", Intent::Delete),
@@ -59,9 +149,13 @@ const GLUED: [(&str, Intent); 6] = [
     ("execute", Intent::Execute),
 ];
 
-/// Whether `word` starts with `verb` and is not its participle or agent noun (`deleted`,
+/// Whether `word` starts or ends with `verb` and is not its participle or agent noun (`deleted`,
 /// `updater`).
 fn glued(word: &str, verb: &str) -> bool {
+    let end = word.len().checked_sub(verb.len()).and_then(|at| word.get(at..));
+    if end.is_some_and(|end| end.eq_ignore_ascii_case(verb)) {
+        return true;
+    }
     let Some((start, rest)) = word.split_at_checked(verb.len()) else { return false };
     start.eq_ignore_ascii_case(verb)
         && !["d", "r", "rs", "s"].iter().any(|ending| rest.eq_ignore_ascii_case(ending))
@@ -101,7 +195,7 @@ fn entries() -> impl Iterator<Item = (&'static str, Role)> {
     GROUPS.iter().flat_map(words)
 }
 
-const GROUPS: [(Role, &str); 23] = [
+const GROUPS: [(Role, &str); 28] = [
     (
         Role::Reads(Intent::Read),
         "get list lists ls read reads fetch fetches show shows view describe find finds lookup
@@ -126,8 +220,8 @@ const GROUPS: [(Role, &str); 23] = [
     (Role::Qualifies, "by from for in of with without within on at as to into via per using"),
     (
         Role::Writes(Intent::Create),
-        "add append create creates insert make generate bootstrap init initialize initialise
-         instantiate prepend provision compose reserve clone mint allocate scaffold",
+        "add append create creates insert make generate instantiate prepend compose reserve
+         mint allocate scaffold",
     ),
     (
         Role::Either(Intent::Create),
@@ -137,18 +231,17 @@ const GROUPS: [(Role, &str); 23] = [
     (
         Role::Writes(Intent::Update),
         "update edit modify write writes replace rename move upsert put save assign unassign
-         mark unmark enable disable configure reconfigure customize apply activate deactivate
-         attach detach associate disassociate bind unbind connect disconnect enroll unarchive
-         restore rollback undo redo revert reopen reschedule resize rotate reorder reprioritize
-         prioritize reset switch toggle sync synchronize synchronise resync subscribe
+         mark unmark enable disable configure reconfigure customize activate deactivate attach
+         detach associate disassociate bind unbind unarchive undo redo revert reopen reschedule
+         resize rotate reorder reprioritize prioritize reset switch toggle subscribe
          unsubscribe unfollow mute unmute unpin unstar unlink unlock unwatch setup amend adjust
-         alter convert merge push stage unstage stash rebase checkout checkin tune migrate
-         transform override overwrite populate refresh reload reindex regenerate renew extend
-         shrink increase decrease increment decrement join leave accept approve reject decline
-         dismiss acknowledge finish finalize finalise confirm unblock withdraw pay sell spend
-         snooze hide unhide escalate normalize optimize upgrade downgrade bump encrypt decrypt
-         compress decompress zip unzip ingest seed react unreact annotate upvote downvote touch
-         mkdir chdir cd verify clobber scrub nullify enqueue dequeue ack nack mutate redeem",
+         alter convert push stage unstage stash checkout checkin tune transform override
+         overwrite populate refresh reload regenerate renew extend shrink increase decrease
+         increment decrement join leave accept reject decline dismiss protect acknowledge finish
+         finalize finalise confirm unblock withdraw pay sell spend snooze hide unhide escalate
+         normalize optimize bump encrypt decrypt compress decompress zip unzip ingest seed
+         react unreact annotate upvote downvote touch mkdir chdir cd verify clobber scrub
+         nullify enqueue dequeue ack nack mutate",
     ),
     (
         Role::Either(Intent::Update),
@@ -156,7 +249,7 @@ const GROUPS: [(Role, &str); 23] = [
          close open resolve claim sort format triage map track monitor log cache queue score
          rate rank split select focus hover drag load pull patches sign fix pause order block
          flag store charge refund transfer purchase patch install extract complete follow swap
-         buy",
+         buy recall discharge",
     ),
     (
         Role::Writes(Intent::Delete),
@@ -174,10 +267,9 @@ const GROUPS: [(Role, &str); 23] = [
     (Role::Either(Intent::Send), "call dial text remind invite share forward"),
     (
         Role::Writes(Intent::Execute),
-        "rerun execute exec eval evaluate invoke restart resume relaunch spawn kill abort
-         deploy redeploy undeploy reboot shutdown doubleclick keypress navigate goto visit
-         scroll simulate perform do compile interrupt suspend hibernate wake retry replay
-         orchestrate automate delegate retrain inject poweroff poweron",
+        "eval evaluate relaunch spawn kill abort doubleclick keypress navigate goto visit
+         scroll perform do compile interrupt hibernate wake retry replay orchestrate automate
+         delegate inject poweroff poweron",
     ),
     (
         Role::Either(Intent::Execute),
@@ -192,14 +284,54 @@ const GROUPS: [(Role, &str); 23] = [
     ),
     (
         Role::Entity(Intent::Create),
-        "comment label tag branch commit report snapshot link bookmark note record draft",
+        "comment label tag branch commit report snapshot link bookmark note remark record draft",
     ),
     (Role::Entity(Intent::Update), "request review"),
     (Role::Entity(Intent::Send), "post posts email mail message contact alert page"),
     (Role::Entity(Intent::Execute), "task job script command"),
     (
+        Role::Process(Intent::Create),
+        "provision clone bootstrap init initialize initialise",
+    ),
+    (
+        Role::Process(Intent::Update),
+        "sync synchronize synchronise resync merge rebase migrate connect disconnect enroll
+         restore rollback upgrade downgrade reindex apply approve",
+    ),
+    (
+        Role::Process(Intent::Execute),
+        "execute exec invoke rerun restart resume deploy redeploy undeploy reboot shutdown
+         simulate retrain suspend",
+    ),
+    (
         Role::Writes(Intent::Unknown),
-        "manage act proxy tamper hijack intercept spoof forge exploit bypass attack leak exfil exfiltrate",
+        "manage act proxy tamper hijack intercept spoof forge exploit bypass attack leak exfil
+         exfiltrate",
+    ),
+    // Derived from a verb by their form only.
+    (Role::Noun, "design resort disorder"),
+    // Verbs that are hardly ever nouns. What they do depends on the product.
+    (
+        Role::Writes(Intent::Unknown),
+        "abolish absorb acquire adopt advertise align allot appoint assemble awaken banish
+         befall bestow borrow bring broaden bury choose cleanse commandeer commence compel
+         concoct confer confine conquer construct consume contain convene convey cram curtail
+         defer defraud defrag defrost demolish deplete deprive destruct deter devour diminish disarm
+         disassemble disband disburse discontinue disengage dismantle disown dispense disperse
+         displace dispose disrupt dissolve distribute divert divest eject embark embezzle
+         employ empower enact encase enclose endorse enforce engrave enlarge enlist enrich
+         ensure entrust erode etch expel expend expose extinguish extort fasten flatten forbid
+         foreclose forget forgive fulfil fulfill furnish give grab harden hasten heighten impair
+         impede impose infect inflict infuse inscribe insist instal instruct interject
+         introduce invade jettison kidnap lend lengthen lessen loosen lose mangle minify
+         mislead obstruct oust overtake overthrow overwhelm pilfer plunder pop postpone
+         prescribe procure prolong promulgate propel provoke pry punish quash quell quench
+         ransack reap reclaim reconcile reconstruct recoup recover redeem reduce refuse
+         reimburse relinquish remit repeal repel repossess rescind respond retract rid seize
+         sever sharpen shatter shorten shove siphon smash smuggle snatch soften solicit steal
+         stifle stow straighten strengthen subdue submerge subtract summon supersede suppress
+         surrender swallow sweep tighten topple transmit unleash unpack unravel unshift unveil unwrap
+         usurp vanquish waive weaken widen wield withhold wreck yank",
     ),
     (Role::Either(Intent::Unknown), "export exports download downloads dump print"),
 ];

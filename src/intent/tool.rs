@@ -7,7 +7,7 @@
 //! Names say little and bind nobody; that is why hints, where the server is
 //! trusted, come first.
 
-use super::lexicon::{Role, role};
+use super::lexicon::{Role, is_aspect, is_formed_as_verb, is_plural, role};
 use super::words::{Words, singular, words};
 use super::{Intent, Judgement, Level};
 use crate::action::ToolCall;
@@ -31,13 +31,13 @@ pub(super) fn resource(call: &ToolCall) -> String {
 /// The nouns of `name` that are not words of `server`; the whole name if there are none.
 pub(super) fn nouns(name: &str, server: &str) -> String {
     let of_server = |word: &str| words(server).any(|own| own.eq_ignore_ascii_case(word));
-    let is_verb = |word: &str| matches!(role(word), Role::Reads(_) | Role::Writes(_));
+    let is_verb = |role| matches!(role, Role::Reads(_) | Role::Writes(_) | Role::Process(_));
     // Without an unambiguous verb, the first possible one counts.
-    let mut verb_due = !words(name).take(MAX_WORDS).any(is_verb);
+    let mut verb_due = !words(name).take(MAX_WORDS).map(role).any(is_verb);
     let mut nouns: Vec<String> = Vec::new();
     for word in words(name).take(MAX_WORDS) {
         match role(word) {
-            Role::Reads(_) | Role::Writes(_) | Role::Joins => {}
+            Role::Reads(_) | Role::Writes(_) | Role::Process(_) | Role::Joins => {}
             Role::Either(_) | Role::Entity(_) if verb_due => verb_due = false,
             // What follows is a qualification, not the object.
             Role::Qualifies if nouns.is_empty() => {}
@@ -127,7 +127,9 @@ impl Reading {
                     reading.read = reading.read.or(Some(intent));
                     verb_due = false;
                 }
-                Role::Writes(intent) => {
+                // The name of what is asked about.
+                Role::Process(_) if !verb_due && reading.only_reads() && asks_of(&rest) => {}
+                Role::Writes(intent) | Role::Process(intent) => {
                     reading.writes(intent);
                     verb_due = false;
                 }
@@ -146,6 +148,7 @@ impl Reading {
                 }
                 Role::Rights => reading.rights = true,
                 Role::Noun if joined && !is_plural(word) => reading.unknown_verb = true,
+                Role::Noun if !verb_due && is_formed_as_verb(word) => reading.unknown_verb = true,
                 Role::Joins => verb_due = true,
                 Role::Shows | Role::Qualifies | Role::Noun => {}
             }
@@ -153,6 +156,11 @@ impl Reading {
             previous = word;
         }
         Some(reading)
+    }
+
+    /// Whether all verbs so far are reading ones, and there is one.
+    fn only_reads(&self) -> bool {
+        self.read.is_some() && self.write.is_none()
     }
 
     fn writes(&mut self, intent: Intent) {
@@ -187,6 +195,15 @@ impl Reading {
     }
 }
 
+/// Whether the words up to a qualification or another verb end in what one asks about a process:
+/// in English the last noun of a phrase says what it is, those before only of what.
+fn asks_of(rest: &Words<'_>) -> bool {
+    let in_phrase = |word: &&str| {
+        !matches!(role(word), Role::Reads(_) | Role::Writes(_) | Role::Qualifies | Role::Joins)
+    };
+    rest.clone().take_while(in_phrase).last().is_some_and(is_aspect)
+}
+
 /// Whether a reading verb follows and ends the name, apart from a qualification
 /// (`comment_get_by_id`).
 fn is_read(mut rest: Words<'_>) -> bool {
@@ -212,10 +229,9 @@ pub(super) fn turns(word: &str) -> bool {
 pub(super) fn joins_change(name: &str) -> bool {
     let mut pairs = words(name).zip(words(name).skip(1));
     pairs.any(|(first, second)| match (role(first), role(second)) {
-        (Role::Joins, verb) => matches!(verb, Role::Writes(_) | Role::Either(_)),
+        (Role::Joins, verb) => verb.writes().is_some() || matches!(verb, Role::Either(_)),
         // One such verb may describe a noun (`getMergeConflicts`), but not two.
-        (Role::Writes(_), Role::Writes(_)) => true,
-        _ => false,
+        (first, second) => first.writes().is_some() && second.writes().is_some(),
     })
 }
 
@@ -223,12 +239,6 @@ pub(super) fn joins_change(name: &str) -> bool {
 /// legible, and no change is joined to it.
 pub(super) fn has_one_purpose(name: &str) -> bool {
     name.is_ascii() && !joins_change(name)
-}
-
-/// Verbs in operation names are in their base form, so a word with a plural ending is a noun.
-fn is_plural(word: &str) -> bool {
-    let word = word.as_bytes();
-    word.ends_with(b"s") && !word.ends_with(b"ss")
 }
 
 #[cfg(test)]
@@ -255,6 +265,14 @@ mod tests {
             "git_status",
             "get_deleted_items",
             "CodeAnalyzerListRules",
+            "get_deploy_status",
+            "listDeployLogs",
+            "hosting_get_deploy_status_by_id",
+            "check_sync_state",
+            "get_template",
+            "list_spotify_tracks",
+            "get_batch_size",
+            "get_connection_resets",
         ] {
             assert_eq!(intent(name), Intent::Read, "{name}");
         }
@@ -276,6 +294,17 @@ mod tests {
             ("conversations_mark", Intent::Update),
             ("sort_list", Intent::Update),
             ("trigger_fetch", Intent::Execute),
+            ("get_deploy", Intent::Execute),
+            ("deploy_status", Intent::Execute),
+            ("deploy_get_status", Intent::Execute),
+            ("get_and_deploy_status", Intent::Execute),
+            ("get_deploy_status_and_rollback", Intent::Update),
+            ("get_restore_contents", Intent::Update),
+            ("list_purge_logs", Intent::Delete),
+            ("get_reset_state", Intent::Update),
+            ("get_unapprove", Intent::Update),
+            ("list_reprocess_jobs", Intent::Execute),
+            ("get_harddelete", Intent::Delete),
         ] {
             assert_eq!(intent(name), expected, "{name}");
         }
@@ -283,8 +312,20 @@ mod tests {
 
     #[test]
     fn what_nobody_knows_is_not_a_read() {
-        for name in ["frobnicate", "", "42", "get_and_frob", "gеt_file", "notes", "download_file"]
-        {
+        for name in [
+            "frobnicate",
+            "",
+            "42",
+            "get_and_frob",
+            "gеt_file",
+            "notes",
+            "download_file",
+            "peek_pop",
+            "read_consume",
+            "getEject",
+            "list_annihilate_items",
+            "get_vaporize",
+        ] {
             assert_eq!(by_name(name).intent, Intent::Unknown, "{name}");
         }
         assert_eq!(intent(&"get_".repeat(MAX_WORDS + 1)), Intent::Unknown);

@@ -19,6 +19,7 @@ use super::pending::Key;
 use crate::action::{DeclaredHints, Hints, Listing};
 use crate::fold::fold;
 use crate::json::{self, Json, Object};
+use crate::policy::diagnostic::nearest;
 
 /// Maximum number of tools remembered; further ones count as not listed.
 pub const MAX_TOOLS: usize = 10_000;
@@ -29,6 +30,11 @@ pub const MAX_PAGES: usize = 100;
 /// Maximum number of lists that the gate requests for one call: a server may announce a change
 /// before each has arrived.
 pub const MAX_LISTS: usize = 10;
+
+/// Maximum number of tools, and length of a name in bytes, for a search for similar names. The
+/// specification's names have at most 128 characters.
+const MAX_COMPARED: usize = 1_000;
+const MAX_COMPARED_NAME: usize = 128;
 
 /// The tools of one server.
 #[derive(Debug)]
@@ -41,6 +47,8 @@ pub struct Tools {
     /// Names by their folded form.
     folded: HashMap<String, Arc<str>>,
     coverage: Coverage,
+    /// Whether the server may list tools that are not in `known`: some were unreadable or too many.
+    overlooks: bool,
     generation: u64,
     /// Cursor of the next page of the current list.
     next_page: Option<Key>,
@@ -110,6 +118,7 @@ impl Tools {
             first_seen,
             folded: HashMap::new(),
             coverage: Coverage::Partial,
+            overlooks: false,
             generation: 0,
             next_page: None,
             own: None,
@@ -164,8 +173,20 @@ impl Tools {
         if let Some(tool) = self.known.get(name) {
             return Listing::Exact(Arc::clone(&tool.arguments));
         }
-        let meant = self.folded.get(&*fold(name));
-        meant.map_or(Listing::Unknown, |meant| Listing::Alike(Arc::clone(meant)))
+        match self.folded.get(&*fold(name)) {
+            Some(meant) => Listing::Alike(Arc::clone(meant)),
+            None if self.coverage == Coverage::Complete && !self.overlooks => {
+                Listing::Absent(self.nearest(name).map(Arc::from))
+            }
+            None => Listing::Unknown,
+        }
+    }
+
+    /// The listed name that is most similar to `name`, if any is.
+    fn nearest(&self, name: &str) -> Option<&str> {
+        let fits = |name: &&str| name.len() <= MAX_COMPARED_NAME;
+        let compared = fits(&name) && self.known.len() <= MAX_COMPARED;
+        compared.then(|| nearest(name, self.names().filter(fits)))?
     }
 
     /// Names of the listed tools, in any order.
@@ -178,8 +199,11 @@ impl Tools {
     pub fn page(&mut self, cursor: Option<&Key>, generation: u64, shape: &Shape<'_>) {
         let Some(entries) = shape.tools.and_then(|tools| entries(tools).ok()) else { return };
         let current = generation == self.generation;
-        for listed in entries.into_iter().filter_map(|entry| entry.listed) {
-            self.learn(listed, generation);
+        for entry in entries {
+            match entry.listed {
+                Some(listed) => self.learn(listed, generation),
+                None => self.overlooks = true,
+            }
         }
         let in_sequence = cursor.is_none() || cursor == self.next_page.as_ref();
         if current && in_sequence {
@@ -270,6 +294,8 @@ impl Tools {
             let (arguments, headers) = (arguments.into(), headers.into());
             let tool = Tool { arguments, headers, seen: generation };
             self.known.insert(name, tool);
+        } else {
+            self.overlooks = true;
         }
     }
 }

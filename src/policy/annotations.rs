@@ -8,7 +8,7 @@
 
 use super::compile::{PolicyFile, RuleReason};
 use super::diagnostic::Source;
-use crate::action::{Action, Hints};
+use crate::action::{Action, Hints, Listing};
 use crate::verdict::{Decision, HintsReason};
 
 const ANNOTATIONS: &str = r"
@@ -97,5 +97,8 @@ pub(crate) fn decision(action: &Action) -> Decision {
 }
 
 pub(crate) fn reason(action: &Action) -> HintsReason {
-    reason_for(hints(action))
+    match action.target.call().map(|call| (&call.annotations, &call.listing)) {
+        Some((None, Listing::Absent(near))) => HintsReason::NotListed(near.clone()),
+        _ => reason_for(hints(action)),
+    }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::support::client::Client;
-use crate::support::{Sandbox, Wrap, eventually, recorder, shell};
+use crate::support::{Sandbox, Wrap, argv, eventually, real, recorder, shell};
 
 const POLICY: &str = r#"
 name: notes
@@ -300,5 +300,24 @@ fn files_with_arguments_or_secrets_are_for_their_owner_alone() {
             let text = String::from_utf8_lossy(&content);
             assert!(!text.contains(secret), "a secret in {}", entry.path().display());
         }
+    }
+}
+
+#[test]
+fn a_tool_that_a_real_server_does_not_list_is_refused_for_that() {
+    let Some(installed) = real::installed() else { return };
+    let sandbox = Sandbox::new();
+    let server = argv([installed.join("node_modules/.bin/mcp-server-everything")]);
+    let mut client = Client::spawn(&sandbox.wrap().flag("--hide-denied").command(server));
+    client.initialize();
+    let typo = client.call(1, "get_summ", &json!({"a": 1, "b": 2}));
+    let unlike = client.call(2, "format_disk", &json!({}));
+    drop(client);
+    for (reply, reason) in [
+        (&typo, "the server does not list this tool; did you mean `get-sum`?"),
+        (&unlike, "the server does not list this tool"),
+    ] {
+        assert_eq!(decision(reply)["decision"], "ask", "{reply}");
+        assert_eq!(decision(reply)["reason"], reason);
     }
 }

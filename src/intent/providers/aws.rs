@@ -7,7 +7,7 @@ use super::aws_table::{ALIASES, FORM_ONLY, MINTED, REST_XML, RIGHTS, TABLE, VERB
 use super::table::Rows;
 use crate::action::{Body, FORM, HttpRequest, Provider, aws_bare_host, is_of_type};
 use crate::intent::http::{METHOD, asks_for_credentials, form_pairs, last_segment};
-use crate::intent::lexicon::{Role, role};
+use crate::intent::lexicon::role;
 use crate::intent::words::words;
 use crate::intent::{Intent, Judgement, tool};
 use crate::json::Json;
@@ -329,8 +329,8 @@ fn said_by(name: &str) -> Option<Intent> {
         return Some(Intent::Execute);
     }
     let verb = words(name).find(|word| !word.eq_ignore_ascii_case("batch"))?;
-    match role(verb) {
-        Role::Writes(intent @ (Intent::Delete | Intent::Send | Intent::Execute)) => Some(intent),
+    match role(verb).writes() {
+        Some(intent @ (Intent::Delete | Intent::Send | Intent::Execute)) => Some(intent),
         _ => RUN.iter().any(|run| verb.eq_ignore_ascii_case(run)).then_some(Intent::Execute),
     }
 }

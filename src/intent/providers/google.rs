@@ -53,9 +53,11 @@ pub(in crate::intent) fn get(request: &HttpRequest, path: &str) -> Judgement {
         return tool::by_name(verb);
     }
     match verb.and_then(|verb| words(verb).next()).map(role) {
-        Some(Role::Writes(intent) | Role::Either(intent @ (Intent::Execute | Intent::Create))) => {
-            Judgement::l2(intent, "the verb behind the colon")
-        }
+        Some(
+            Role::Writes(intent)
+            | Role::Process(intent)
+            | Role::Either(intent @ (Intent::Execute | Intent::Create)),
+        ) => Judgement::l2(intent, "the verb behind the colon"),
         _ => Judgement::l1(Intent::Read, METHOD),
     }
 }

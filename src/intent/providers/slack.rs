@@ -13,7 +13,7 @@ pub(in crate::intent) fn judge(request: &HttpRequest) -> Judgement {
     };
     let (family, name) = method.rsplit_once('.').unwrap_or(("", method));
     // Such as `search.messages` and `assistant.search.context`.
-    let writes = words(name).next().is_some_and(|verb| matches!(role(verb), Role::Writes(_)));
+    let writes = words(name).next().is_some_and(|verb| role(verb).writes().is_some());
     if (family == "search" || family.ends_with(".search")) && !writes {
         return Judgement::l2(Intent::Query, "Slack's family of searches");
     }

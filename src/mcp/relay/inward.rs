@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use super::cleared::Cleared;
 use super::server_requests::Settled;
 use super::{Held, LIST_TIMEOUT, Relay};
-use crate::action::{Malformed, McpRequest, Target, ToolCall};
+use crate::action::{Listing, Malformed, McpRequest, Target, ToolCall};
 use crate::gate::{Permit, Receipt};
 use crate::json::{Json, Object};
 use crate::mcp::envelope::{self, Call, Content, Fault, Layout, Message, Other, Unreadable};
@@ -188,7 +188,7 @@ impl Relay {
             tool: call.name.clone(),
             args: std::mem::take(&mut call.arguments),
             annotations,
-            listing,
+            listing: self.without_hidden(listing),
         });
         match self.gate.admit(self.action(target), line.clone()).await {
             Ok(permit) => admitted(permit),
@@ -196,6 +196,16 @@ impl Relay {
                 let answer = in_disguise(id, Fault::params, &denial);
                 Judged::Refused(answer.or_else(|| Some(reply::refused_call(id, &call, &denial))))
             }
+        }
+    }
+
+    /// `listing` without the name of a tool that is hidden from the client.
+    fn without_hidden(&self, listing: Listing) -> Listing {
+        match listing {
+            Listing::Absent(Some(near)) if self.settings.hide_denied && self.is_denied(&near) => {
+                Listing::Absent(None)
+            }
+            listing => listing,
         }
     }
 

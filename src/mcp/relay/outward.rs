@@ -245,14 +245,18 @@ impl Relay {
 
     /// Whether the policy denies every call of this tool. Unreadable entries are hidden, too.
     fn is_hidden(&self, listed: Option<&Listed>) -> bool {
-        let Some(listed) = listed else { return true };
+        listed.is_none_or(|listed| self.is_denied(&listed.name))
+    }
+
+    /// Whether the policy denies every call of `tool`.
+    pub(super) fn is_denied(&self, tool: &str) -> bool {
         let (annotations, listing) = {
             let state = self.state();
-            (state.tools.hints(&listed.name), state.tools.listing(&listed.name))
+            (state.tools.hints(tool), state.tools.listing(tool))
         };
         let action = self.action(Target::Tool(ToolCall {
             server: Arc::clone(&self.settings.server),
-            tool: listed.name.clone(),
+            tool: tool.to_owned(),
             args: Object::default(),
             annotations,
             listing,

@@ -172,7 +172,24 @@ fn names_are_known_with_their_arguments_and_by_their_like() {
         assert_eq!(tools.listing(name), Listing::Alike("push".into()), "{name}");
     }
     assert_eq!(tools.listing("push2"), Listing::Alike("Push2".into()));
-    assert_eq!(tools.listing("pull"), Listing::Unknown);
+    assert_eq!(tools.listing("pull"), Listing::Absent(None));
+}
+
+#[test]
+fn a_tool_is_absent_only_where_the_whole_list_is_known() {
+    let mut tools = Tools::new(true);
+    let absent = |near: Option<&str>| Listing::Absent(near.map(Arc::from));
+    assert_eq!(tools.listing("write_fil"), Listing::Unknown);
+    page(&mut tools, None, r#"{"name":"write_file"}"#, Some("\"2\""));
+    assert_eq!(tools.listing("write_fil"), Listing::Unknown, "one page of two");
+    page(&mut tools, Some("\"2\""), r#"{"name":"read_file"}"#, None);
+    assert_eq!(tools.listing("write_fil"), absent(Some("write_file")));
+    assert_eq!(tools.listing("format"), absent(None));
+    assert_eq!(tools.listing(&"write_file".repeat(100_000)), absent(None), "not compared");
+    tools.changed();
+    assert_eq!(tools.listing("write_fil"), Listing::Unknown, "until the new list has come");
+    page(&mut tools, None, r#"{"name":"read_file"},{"name":"a","name":"b"}"#, None);
+    assert_eq!(tools.listing("b"), Listing::Unknown, "an entry is unreadable");
 }
 
 fn hint() -> impl Strategy<Value = Option<bool>> {
