@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_knows_is_not_a_read() {
+    fn unknown_operations_are_no_read() {
         for name in ["frobnicate", "", "42", "get_and_frob", "gеt_file", "notes", "download_file"]
         {
             assert_eq!(by_name(name).intent, Intent::Unknown, "{name}");

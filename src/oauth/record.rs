@@ -1,4 +1,4 @@
-//! A stored login: its tokens, whose they are, what for, and until when.
+//! A stored login: its tokens, their owner, scopes and expiry.
 
 use std::fmt;
 
