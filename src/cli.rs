@@ -1,4 +1,4 @@
-//! What was typed. Values are parsed here, once; commands get typed ones.
+//! The command line. Values are parsed here, once; commands get typed ones.
 
 mod audit;
 mod login;

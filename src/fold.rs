@@ -49,11 +49,11 @@ pub fn fold(word: &str) -> Cow<'_, str> {
         return Cow::Borrowed(word);
     }
     let shown = word.split('\0').next().unwrap_or_default();
-    let mut folded = pass(shown).trim().to_owned();
+    let mut folded = fold_once(shown).trim().to_owned();
     // A second pass handles what the first one produced (a compatibility form that becomes a space
     // or an upper-case letter).
     for _ in 0..MAX_PASSES {
-        let again = pass(&folded).trim().to_owned();
+        let again = fold_once(&folded).trim().to_owned();
         if again == folded {
             break;
         }
@@ -65,9 +65,9 @@ pub fn fold(word: &str) -> Cow<'_, str> {
 /// Like [`fold`], but neither cut nor trimmed, and in one pass, since texts can be long. For
 /// substring searches: both the text and the needle are folded so.
 #[must_use]
-pub fn loosen(text: &str) -> Cow<'_, str> {
+pub fn fold_text(text: &str) -> Cow<'_, str> {
     if !all(text, is_printable) {
-        return Cow::Owned(pass(text));
+        return Cow::Owned(fold_once(text));
     }
     match !all(text, |byte| !byte.is_ascii_uppercase()) {
         true => Cow::Owned(text.to_ascii_lowercase()),
@@ -77,7 +77,7 @@ pub fn loosen(text: &str) -> Cow<'_, str> {
 
 /// Like [`fold`], but keeps case, and in one pass.
 #[must_use]
-pub fn seen(word: &str) -> Cow<'_, str> {
+pub fn fold_keeping_case(word: &str) -> Cow<'_, str> {
     if all(word, is_printable) {
         return Cow::Borrowed(word.trim());
     }
@@ -92,7 +92,7 @@ pub(crate) fn is_disguised(text: &str) -> bool {
         && (text.chars().any(is_dropped) || is_nfkc_quick(text.chars()) != IsNormalized::Yes)
 }
 
-/// Whether `byte` is ASCII that [`pass`] keeps: printable or white space.
+/// Whether `byte` is ASCII that [`fold_once`] keeps: printable or white space.
 fn is_kept(byte: u8) -> bool {
     is_printable(byte) | (b'\t'..=b'\r').contains(&byte)
 }
@@ -109,7 +109,7 @@ fn all(text: &str, holds: impl Fn(u8) -> bool) -> bool {
 
 /// The first two keys of `object` (in order of their folded form) that fold to the same text.
 #[must_use]
-pub fn alike(object: &Object) -> Option<(&str, &str)> {
+pub fn duplicate_keys(object: &Object) -> Option<(&str, &str)> {
     let mut folded: Vec<_> = object.iter().map(|(key, _)| (fold(key), key)).collect();
     folded.sort_unstable();
     folded.windows(2).find_map(|pair| match pair {
@@ -121,7 +121,7 @@ pub fn alike(object: &Object) -> Option<(&str, &str)> {
 /// Maximum number of passes of [`fold`]; two suffice for all of Unicode.
 const MAX_PASSES: usize = 4;
 
-fn pass(word: &str) -> String {
+fn fold_once(word: &str) -> String {
     let mut folded = String::with_capacity(word.len());
     let mut rest = word;
     while !rest.is_empty() {
@@ -135,13 +135,13 @@ fn pass(word: &str) -> String {
         let end = other.find(|c: char| c.is_ascii() && !is_dropped(c)).unwrap_or(other.len());
         let (_, rest_of_word) = other.split_at(end);
         let composed = rest.get(plain.len()..ascii + end).unwrap_or_default();
-        folded.extend(passed(composed));
+        folded.extend(fold_chars(composed));
         rest = rest_of_word;
     }
     folded
 }
 
-fn passed(word: &str) -> impl Iterator<Item = char> {
+fn fold_chars(word: &str) -> impl Iterator<Item = char> {
     let shown = word.chars().filter(|character| !is_dropped(*character));
     // Upper case first: only then do `ß` and `ss`, or `ı` and `i`, become equal.
     shown.nfkc().flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfkc()
@@ -190,7 +190,7 @@ mod tests {
         fn ascii_fast_path_agrees_with_folding_the_whole_word(
             word in "([aA é\u{e9}\0\t\u{7f}\u{200b}\u{301}\u{344}\u{fb01}\u{130}\u{df}\u{1100}\u{1161}\u{2126}]|\\PC){0,16}",
         ) {
-            prop_assert_eq!(pass(&word), passed(&word).collect::<String>());
+            prop_assert_eq!(fold_once(&word), fold_chars(&word).collect::<String>());
         }
 
         #[test]
@@ -199,7 +199,7 @@ mod tests {
             length in 0..4_usize,
         ) {
             prop_assert!(!is_much_longer(&word, length) || fold(&word).len() > length);
-            prop_assert!(!is_much_longer(&word, length) || loosen(&word).len() > length);
+            prop_assert!(!is_much_longer(&word, length) || fold_text(&word).len() > length);
         }
     }
 
@@ -236,11 +236,11 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_loosened_and_keeps_its_ends() {
+    fn folded_texts_keep_leading_and_trailing_space() {
         for (text, loose) in
             [(" DROP table", " drop table"), ("a\0B", "ab"), ("Ｅ\u{301}", "é"), ("x ", "x ")]
         {
-            assert_eq!(loosen(text), loose, "{text:?}");
+            assert_eq!(fold_text(text), loose, "{text:?}");
         }
     }
 

@@ -69,7 +69,7 @@ pub enum Endpoint {
 impl Endpoint {
     /// Whether `words`, given as a command or URL, refer to it.
     #[must_use]
-    pub fn is_typed(&self, words: &[OsString]) -> bool {
+    pub fn is_named_by(&self, words: &[OsString]) -> bool {
         let url = |text: &str| text.parse::<url::Url>().ok();
         match (self, words) {
             (Self::Url(own), [word]) => {
@@ -188,20 +188,20 @@ pub struct Prepared<'h> {
 impl Prepared<'_> {
     /// Exposes them, and ends those that are no longer exposed. Must be called within a
     /// runtime.
-    pub fn show(self) {
+    pub fn apply(self) {
         let before = self.hosted.open.load_full();
         let stays = |(name, server): &(&String, &Arc<Server>)| {
             self.open.get(*name).is_some_and(|now| Arc::ptr_eq(now, server))
         };
         for (_, server) in before.iter().filter(|one| !stays(one)) {
             end(server);
-            if let Origin::Kept(displaced) = &server.origin {
+            if let Origin::Registered(displaced) = &server.origin {
                 let why = "the configuration has a server of that name";
                 self.hosted.mark_unavailable(displaced.clone(), why.to_owned());
             }
         }
-        let is_kept = |server: &Arc<Server>| matches!(server.origin, Origin::Kept(_));
-        self.hosted.unavailable().retain(|name, _| !self.open.get(name).is_some_and(is_kept));
+        let is_registered = |server: &Arc<Server>| matches!(server.origin, Origin::Registered(_));
+        self.hosted.unavailable().retain(|name, _| !self.open.get(name).is_some_and(is_registered));
         self.hosted.host.secrets.replace(self.secrets);
         self.hosted.open.store(Arc::new(self.open));
     }
@@ -219,7 +219,7 @@ impl Hosted {
         configured: Vec<Configured>,
         is_master: impl Fn(&HeaderMap) -> bool + Send + Sync + 'static,
     ) -> Result<Arc<Self>, RegistrationError> {
-        let kept = registration::read(&host.file)?;
+        let registration = registration::read(&host.file)?;
         let hosted = Arc::new(Self {
             refusals: Refusals::new(
                 host.gate.clone(),
@@ -232,14 +232,18 @@ impl Hosted {
             writing: Mutex::default(),
             is_master: Box::new(is_master),
         });
-        for kept in kept {
-            let added = hosted.add(kept.name.clone(), Origin::Kept(kept.clone()), || Ok(()));
+        for registration in registration {
+            let added = hosted.add(
+                registration.name.clone(),
+                Origin::Registered(registration.clone()),
+                || Ok(()),
+            );
             if let Err(error) = added {
-                hosted.mark_unavailable(kept, error.to_string());
+                hosted.mark_unavailable(registration, error.to_string());
             }
         }
         let secrets = hosted.host.secrets.names();
-        hosted.prepare(configured, secrets)?.show();
+        hosted.prepare(configured, secrets)?.apply();
         Ok(hosted)
     }
 
@@ -257,7 +261,7 @@ impl Hosted {
         let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.open.load_full();
         let mut open = BTreeMap::clone(&before);
-        open.retain(|_, server| matches!(server.origin, Origin::Kept(_)));
+        open.retain(|_, server| matches!(server.origin, Origin::Registered(_)));
         let mut wrong = Vec::new();
         for one in configured {
             let name = one.name.clone();
@@ -284,7 +288,7 @@ impl Hosted {
             if open.len() < MAX_SERVERS
                 && !open.contains_key(name)
                 && let Ok(server) =
-                    self.server(name, Origin::Kept(unavailable.registration.clone()))
+                    self.server(name, Origin::Registered(unavailable.registration.clone()))
             {
                 open.insert(name.clone(), server);
             }
@@ -297,7 +301,7 @@ impl Hosted {
     ///
     /// # Errors
     /// See [`RegistrationError`]; nothing has changed then, except for
-    /// [`RegistrationError::Unkept`].
+    /// [`RegistrationError::NotPersisted`].
     pub fn register(
         &self,
         mut registration: Registration,
@@ -306,7 +310,7 @@ impl Hosted {
             registration.name.clone_from(&registration.url);
         }
         let name = registration.name.clone();
-        let origin = Origin::Kept(registration.clone());
+        let origin = Origin::Registered(registration.clone());
         // The policy must be in force before the server is exposed, and only if it can be.
         let policy = self.add(name.clone(), origin, || self.put_policy(&registration))?;
         self.persist()?;
@@ -321,19 +325,19 @@ impl Hosted {
         let before = self.host.defaults.swap(Arc::clone(&now));
         let mut open = BTreeMap::clone(&self.open.load());
         for (name, server) in &mut open {
-            if let Origin::Kept(kept) = &server.origin
+            if let Origin::Registered(registration) = &server.origin
                 && before.of(name) != now.of(name)
-                && let Ok(anew) = self.server(name, Origin::Kept(kept.clone()))
+                && let Ok(replacement) = self.server(name, Origin::Registered(registration.clone()))
             {
-                end(&std::mem::replace(server, anew));
+                end(&std::mem::replace(server, replacement));
             }
         }
         self.open.store(Arc::new(open));
     }
 
     /// Aborts requests in flight, responding with an error.
-    pub fn give_up(&self) {
-        self.open.load().values().for_each(|server| server.backend.give_up());
+    pub fn abort_all(&self) {
+        self.open.load().values().for_each(|server| server.backend.abort_all());
     }
 
     /// Ends all conversations and children.
@@ -381,7 +385,7 @@ impl Hosted {
 
     fn server(&self, name: &str, origin: Origin) -> Result<Arc<Server>, RegistrationError> {
         let url = match &origin {
-            Origin::Kept(registration) => Some(registration.url.as_str()),
+            Origin::Registered(registration) => Some(registration.url.as_str()),
             Origin::Configured(Configured { endpoint: Endpoint::Url(url), .. }) => Some(&**url),
             Origin::Configured(_) => None,
         };
@@ -408,12 +412,13 @@ impl Hosted {
 
     /// Removes a registered server; `false` if there is none.
     fn remove(&self, name: &str) -> Result<bool, RegistrationError> {
-        let was_barred = self.unavailable().remove(name).is_some();
-        if !was_barred {
+        let was_unavailable = self.unavailable().remove(name).is_some();
+        if !was_unavailable {
             let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
             let mut open = BTreeMap::clone(&self.open.load());
-            let is_kept = |server: &Arc<Server>| matches!(server.origin, Origin::Kept(_));
-            if !open.get(name).is_some_and(is_kept) {
+            let is_registered =
+                |server: &Arc<Server>| matches!(server.origin, Origin::Registered(_));
+            if !open.get(name).is_some_and(is_registered) {
                 return Ok(false);
             }
             open.remove(name).iter().for_each(end);
@@ -427,14 +432,14 @@ impl Hosted {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let open = self.open.load();
         let shown = open.values().filter_map(|server| match &server.origin {
-            Origin::Kept(registration) => Some(registration),
+            Origin::Registered(registration) => Some(registration),
             Origin::Configured(_) => None,
         });
         let unavailable = self.unavailable();
-        let kept: Vec<_> = shown
+        let registration: Vec<_> = shown
             .chain(unavailable.values().map(|unavailable| &unavailable.registration))
             .collect();
-        registration::write(&self.host.file, &kept)
+        registration::write(&self.host.file, &registration)
     }
 }
 

@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_for_an_action_of_several_requests_is_exact() {
+    fn remaining_quota_is_exact_for_actions_of_several_requests() {
         let at = |second: i64| Timestamp::from_second(1_000_000 + second).unwrap();
         let (window, now) = (Duration::from_secs(60), at(100));
         let full = |max: u32, requests: u32, oldest: Option<i64>, older: &[i64]| {

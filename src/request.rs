@@ -203,8 +203,8 @@ fn http(request: &Object) -> Result<Target, RequestError> {
     let path = match read_head(provider, &method, path, &query, &headers) {
         Ok(path) => path,
         Err(fault) => {
-            let flawed = Malformed::ambiguous(provider.as_str(), &method, fault.to_string());
-            return Ok(Target::Malformed(flawed));
+            let malformed = Malformed::ambiguous(provider.as_str(), &method, fault.to_string());
+            return Ok(Target::Malformed(malformed));
         }
     };
     let is_file = provider.file_at(path.judged()).is_some();

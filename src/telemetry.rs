@@ -30,9 +30,9 @@ static FORMAT: OnceLock<Format> = OnceLock::new();
 /// (`info`, `agentgate=debug`, …).
 pub fn init(level: &str, format: Format) {
     let _ = FORMAT.set(format);
-    let asked = std::env::var("AGENTGATE_LOG").ok();
-    let asked = asked.map(|asked| cap_levels(&asked, STATIC_MAX_LEVEL));
-    let filter = asked.and_then(|asked| EnvFilter::try_new(asked).ok());
+    let requested = std::env::var("AGENTGATE_LOG").ok();
+    let requested = requested.map(|requested| cap_levels(&requested, STATIC_MAX_LEVEL));
+    let filter = requested.and_then(|requested| EnvFilter::try_new(requested).ok());
     let filter = filter.unwrap_or_else(|| EnvFilter::new(level));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(without_secrets(filter))
@@ -80,24 +80,24 @@ pub fn is_json() -> bool {
 }
 
 /// Prints a message for the user, whatever the log's level.
-pub fn say(words: &str) {
-    tell("INFO", words);
+pub fn info(words: &str) {
+    print("INFO", words);
 }
 
 /// Prints a warning for the user, whatever the log's level.
 pub fn warn(words: &str) {
     match is_json() {
-        true => tell("WARN", words),
-        false => tell("WARN", &format!("warning: {words}")),
+        true => print("WARN", words),
+        false => print("WARN", &format!("warning: {words}")),
     }
 }
 
 /// Prints an error for the user, whatever the log's level.
-pub fn complain(words: &str) {
-    tell("ERROR", words);
+pub fn error(words: &str) {
+    print("ERROR", words);
 }
 
-fn tell(level: &str, words: &str) {
+fn print(level: &str, words: &str) {
     // Errors are ignored: standard error may be closed.
     if !is_json() {
         let _ = writeln!(anstream::stderr().lock(), "agentgate: {words}");
@@ -139,14 +139,14 @@ mod tests {
     #[test]
     fn levels_that_are_compiled_out_are_capped() {
         let debug = LevelFilter::DEBUG;
-        for (wish, asked) in [
+        for (wish, requested) in [
             ("trace", "debug"),
             ("TRACE,h2=trace", "debug,h2=debug"),
             ("5, agentgate=info", "debug, agentgate=info"),
             ("agentgate", "agentgate=debug"),
             ("warn,rmcp=off,", "warn,rmcp=off,"),
         ] {
-            assert_eq!(cap_levels(wish, debug), asked);
+            assert_eq!(cap_levels(wish, debug), requested);
             assert_eq!(cap_levels(wish, LevelFilter::TRACE), wish);
         }
     }

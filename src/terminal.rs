@@ -10,7 +10,7 @@ use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 /// characters, bidirectional controls, zero-width characters. Fewer than `fold` treats as
 /// invisible: an emoji may have its variation selector.
 #[must_use]
-pub fn is_trick(character: char) -> bool {
+pub fn needs_escape(character: char) -> bool {
     character.is_control()
         || matches!(character,
             '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
@@ -22,7 +22,7 @@ pub fn is_trick(character: char) -> bool {
 pub fn shown(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
-        if is_trick(character) {
+        if needs_escape(character) {
             // INVARIANT (infallible): writing to a String cannot fail.
             let _ = write!(out, "{}", character.escape_unicode());
         } else {
@@ -71,7 +71,7 @@ impl Formatter for Escaped {
         W: ?Sized + io::Write,
     {
         let mut rest = fragment;
-        while let Some((at, trick)) = rest.char_indices().find(|(_, c)| is_trick(*c)) {
+        while let Some((at, trick)) = rest.char_indices().find(|(_, c)| needs_escape(*c)) {
             let (plain, from) = rest.split_at(at);
             CompactFormatter.write_string_fragment(out, plain)?;
             for unit in trick.encode_utf16(&mut [0; 2]) {
@@ -114,7 +114,7 @@ mod tests {
         fn json_stays_the_same_value(text in "\\PC*|[\u{0}-\u{ff}\u{2000}-\u{206f}]*") {
             let value = json!({ text.clone(): [text] });
             let written = written(&value);
-            prop_assert!(!written.chars().any(is_trick), "{written:?}");
+            prop_assert!(!written.chars().any(needs_escape), "{written:?}");
             prop_assert_eq!(serde_json::from_str::<Value>(&written).unwrap(), value);
         }
     }

@@ -127,32 +127,10 @@ pub enum HintsReason {
     NotListed(Option<Arc<str>>),
 }
 
-impl fmt::Display for HintsReason {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ReadOnly => formatter.write_str("the server declares the tool read-only"),
-            Self::NotDestructive => {
-                formatter.write_str("the server declares the tool not destructive")
-            }
-            Self::Destructive => {
-                formatter.write_str("the tool may destroy, by its hints or by default")
-            }
-            Self::NoAnnotations => formatter.write_str(
-                "the server says nothing about what the tool does, so the worst is assumed",
-            ),
-            Self::NotListed(None) => formatter.write_str("the server does not list this tool"),
-            Self::NotListed(Some(near)) => {
-                let near = brief(near);
-                write!(formatter, "the server does not list this tool; did you mean `{near}`?")
-            }
-        }
-    }
-}
-
 impl Reason {
     /// What remains of the rate limit that refused, if one did.
     #[must_use]
-    pub fn used_up(&self) -> Option<Quota> {
+    pub fn exhausted_quota(&self) -> Option<Quota> {
         let Self::RateLimited { limit, window, full, .. } = *self else { return None };
         Some(Quota { limit, window, remaining: full.remaining, reset: full.reset })
     }
@@ -182,26 +160,7 @@ impl fmt::Display for Reason {
                 formatter.write_str("outside the hours in which the policy allows requests")
             }
             Self::RateLimited { limit, window, requests, full } => {
-                let window = window.as_secs();
-                let after = full.retry_after.map(|after| after.as_secs_f64().ceil());
-                match after {
-                    Some(after) if *requests == 1 => write!(
-                        formatter,
-                        "{limit} requests in {window} seconds are used up; the next is free in \
-                         {after} seconds"
-                    ),
-                    Some(after) => write!(
-                        formatter,
-                        "{} of {limit} requests in {window} seconds are left, and this counts as \
-                         {requests}; there is room for it in {after} seconds",
-                        full.remaining
-                    ),
-                    None => write!(
-                        formatter,
-                        "this counts as {requests} requests, and the limit is {limit} in {window} \
-                         seconds: it can never pass"
-                    ),
-                }
+                write_rate_limited(formatter, (*limit, *window), *requests, full)
             }
             Self::Unidentified(what) => formatter.write_str(what),
             Self::BoundElsewhere { bound_to } => {
@@ -214,6 +173,56 @@ impl fmt::Display for Reason {
             Self::Internal(why) => write!(formatter, "the gate failed: {why}"),
         }
     }
+}
+
+impl fmt::Display for HintsReason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ReadOnly => formatter.write_str("the server declares the tool read-only"),
+            Self::NotDestructive => {
+                formatter.write_str("the server declares the tool not destructive")
+            }
+            Self::Destructive => {
+                formatter.write_str("the tool may destroy, by its hints or by default")
+            }
+            Self::NoAnnotations => formatter.write_str(
+                "the server says nothing about what the tool does, so the worst is assumed",
+            ),
+            Self::NotListed(None) => formatter.write_str("the server does not list this tool"),
+            Self::NotListed(Some(near)) => {
+                let near = brief(near);
+                write!(formatter, "the server does not list this tool; did you mean `{near}`?")
+            }
+        }
+    }
+}
+
+fn write_rate_limited(
+    formatter: &mut fmt::Formatter<'_>,
+    (limit, window): (u32, Duration),
+    requests: u32,
+    full: &Full,
+) -> fmt::Result {
+    let window = window.as_secs();
+    let Some(after) = full.retry_after.map(|after| after.as_secs_f64().ceil()) else {
+        return write!(
+            formatter,
+            "this counts as {requests} requests, and the limit is {limit} in {window} seconds: it \
+             can never pass"
+        );
+    };
+    if requests == 1 {
+        return write!(
+            formatter,
+            "{limit} requests in {window} seconds are used up; the next is free in {after} seconds"
+        );
+    }
+    write!(
+        formatter,
+        "{} of {limit} requests in {window} seconds are left, and this counts as {requests}; there \
+         is room for it in {after} seconds",
+        full.remaining
+    )
 }
 
 /// The decision about an action, with its origin and reason.

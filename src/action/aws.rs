@@ -1,4 +1,5 @@
-//! Where the services of AWS are, and what requests to them are signed for. Pure.
+//! The hosts of AWS services, and the service and region that requests to them are signed for.
+//! Pure.
 
 use std::borrow::Cow;
 
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_signed_for_is_told_by_the_host() {
+    fn signing_scope_is_derived_from_the_host() {
         for (host, service, region, is_fixed) in [
             ("sqs.eu-west-1.amazonaws.com", "sqs", "eu-west-1", false),
             ("api.ecr.eu-west-1.amazonaws.com", "ecr", "eu-west-1", false),

@@ -1,4 +1,4 @@
-//! Where a provider's requests are meant for, by their paths alone. Pure.
+//! The host and path that a request to a provider is for, derived from its path. Pure.
 
 use std::borrow::Cow;
 
@@ -46,7 +46,7 @@ fn google(path: &str) -> Destination<'_> {
     if first.strip_suffix(".googleapis.com").is_some_and(is_label) {
         return Destination { host: Some(first.to_owned().into()), path: below.into() };
     }
-    const TOLD_BY_PATH: [(&str, &str); 9] = [
+    const HOSTS_BY_PATH: [(&str, &str); 9] = [
         ("/gmail/", "gmail.googleapis.com"),
         ("/upload/gmail/", "gmail.googleapis.com"),
         ("/v4/spreadsheets", "sheets.googleapis.com"),
@@ -57,8 +57,8 @@ fn google(path: &str) -> Destination<'_> {
         ("/v1/forms", "forms.googleapis.com"),
         ("/tasks/", "tasks.googleapis.com"),
     ];
-    let told = TOLD_BY_PATH.iter().find(|(start, _)| path.starts_with(start));
-    let host = told.map(|(_, host)| *host).or(Provider::Google.main_host());
+    let by_path = HOSTS_BY_PATH.iter().find(|(start, _)| path.starts_with(start));
+    let host = by_path.map(|(_, host)| *host).or(Provider::Google.main_host());
     Destination { host: host.map(Cow::Borrowed), path: Provider::Google.full_form(path) }
 }
 

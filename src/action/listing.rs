@@ -1,4 +1,4 @@
-//! What a server's list says of the name of a tool.
+//! Whether a server's list contains a tool's name, or only a lookalike of it.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What an action carries: what the log shows of it and takes the digest of.
+//! The payload of an action: its arguments, as shown in the log and covered by the digest.
 
 use std::borrow::Cow;
 
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_json_object_that_comes_alone_is_shown_as_it_is() {
+    fn single_json_object_is_its_own_payload() {
         for body in [
             r#"{"text":"hi"}"#,
             r#"{"query":"{ viewer { id } }"}"#,
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_shown_by_its_parts() {
+    fn other_requests_are_described_by_their_parts() {
         for (provider, sent, shown) in [
             (
                 "github",

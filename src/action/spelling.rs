@@ -1,4 +1,4 @@
-//! The spellings of a path that a provider takes for one another.
+//! Alternate spellings of a path that a provider treats as equal.
 
 use std::borrow::Cow;
 

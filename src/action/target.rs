@@ -1,4 +1,4 @@
-//! What every target has, or lacks, whichever it is.
+//! Accessors that all kinds of targets have.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `/agents`: who may ask, and their keys.
+//! `/agents`: agents and their keys.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Admin;
 use super::error::{Answer, ApiError};
-use super::extract::{Input, Named, Said};
+use super::extract::{Input, Named, QueryOrBody};
 use super::openapi::Refusals;
 use crate::action::Provider;
 use crate::policy::diagnostic::nearest;
@@ -246,7 +246,7 @@ pub(super) async fn delete(
 pub(super) async fn rotate(
     State(admin): State<Arc<Admin>>,
     Named(named): Named,
-    Said(rotation): Said<Rotation>,
+    QueryOrBody(rotation): QueryOrBody<Rotation>,
 ) -> Answer<Json<IssuedView>> {
     let grace = rotation.grace()?;
     let rotate = admin.blocking(move |admin| {

@@ -1,4 +1,4 @@
-//! `/audit/logs` and `/audit/stats`: what was decided, and figures about it.
+//! `/audit/logs` and `/audit/stats`: decisions, and statistics of them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

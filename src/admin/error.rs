@@ -1,4 +1,4 @@
-//! What an admin call is refused with: always JSON, always the same shape.
+//! Error responses of the admin API: JSON, always of the same shape.
 
 use axum::Json;
 use axum::http::StatusCode;

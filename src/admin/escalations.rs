@@ -1,4 +1,4 @@
-//! `/l3`: what nobody could say for sure, and what a person says about it.
+//! `/l3`: escalated actions of uncertain intent, and their resolution by a person.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `/audit/export`: everything that a filter selects, as it is read.
+//! `/audit/export`: all rows that a filter selects, streamed.
 
 use std::io::{self, Write};
 use std::sync::Arc;

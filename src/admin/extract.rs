@@ -1,4 +1,4 @@
-//! What a call says, parsed once: whatever does not fit is refused as JSON.
+//! Extractors for requests. Invalid input is refused with a JSON error.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub(super) struct Params<T>(pub(super) T);
 pub(super) struct Both<A, B>(pub(super) A, pub(super) B);
 
 /// Input given by parameters or by a JSON body, but not by both.
-pub(super) struct Said<T>(pub(super) T);
+pub(super) struct QueryOrBody<T>(pub(super) T);
 
 /// The variable part of the path.
 pub(super) struct Named(pub(super) String);
@@ -98,8 +98,8 @@ where
     async fn from_request_parts(parts: &mut Parts, _: &Arc<Admin>) -> Result<Self, ApiError> {
         let described = [A::into_params(|| None), B::into_params(|| None)];
         let known: Vec<String> = described.into_iter().flatten().map(|one| one.name).collect();
-        let said: Vec<(String, String)> = params(&parts.uri)?;
-        if let Some((name, _)) = said.iter().find(|(name, _)| !known.contains(name)) {
+        let given: Vec<(String, String)> = params(&parts.uri)?;
+        if let Some((name, _)) = given.iter().find(|(name, _)| !known.contains(name)) {
             let known = known.join(", ");
             let detail = format_args!("this call has no parameter `{name}`; it has {known}");
             return Err(ApiError::invalid(detail));
@@ -108,15 +108,15 @@ where
     }
 }
 
-impl<T: DeserializeOwned> FromRequest<Arc<Admin>> for Said<T> {
+impl<T: DeserializeOwned> FromRequest<Arc<Admin>> for QueryOrBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &Arc<Admin>) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
         let text = hold(body, MAX_BODY, BODY_TIMEOUT).await?;
-        let says_nothing = matches!(text.trim_ascii(), b"" | b"{}");
+        let is_blank = matches!(text.trim_ascii(), b"" | b"{}");
         match parts.uri.query().unwrap_or_default() {
-            _ if says_nothing => params(&parts.uri).map(Self),
+            _ if is_blank => params(&parts.uri).map(Self),
             "" => parse(&text).map(Self),
             _ => Err(ApiError::invalid("say it by parameters or in the body, not both")),
         }

@@ -1,4 +1,4 @@
-//! Which rows of the log a call is about, as its parameters say.
+//! Parameters that select rows of the log.
 
 use jiff::Zoned;
 use jiff::tz::TimeZone;

@@ -1,5 +1,4 @@
-//! What stands before and behind every call: the key, headers that keep browsers
-//! out of trouble, and a net for panics.
+//! Middleware for every request: the master key, security headers, CORS, and panics.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

@@ -1,5 +1,4 @@
-//! What is there, for everybody: `/`, `/health`, `/providers`,
-//! `/metrics`.
+//! Endpoints without a key: `/`, `/health`, `/providers`, `/metrics`.
 
 use std::sync::Arc;
 

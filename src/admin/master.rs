@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_made_once_and_kept_for_its_owner() {
+    fn key_is_generated_once_and_private() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("new/master.key");
         let (first, shown) = MasterKey::load_or_make(&file).unwrap();

@@ -1,4 +1,4 @@
-//! `/openapi.json`: every call, described from the code that answers it.
+//! `/openapi.json`, generated from the handlers.
 
 use axum::Json;
 use serde::Serialize;

@@ -1,4 +1,4 @@
-//! `/policies`: what is in force, what may be, put and removed while running.
+//! `/policies`: lists, stores and removes policies at run time.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Removing old rows: `POST /audit/purge`, and by itself.
+//! Removes old rows: on `POST /audit/purge`, and periodically.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Admin;
 use super::error::{Answer, ApiError};
-use super::extract::Said;
+use super::extract::QueryOrBody;
 use super::openapi::Refusals;
 use crate::store::purge::{self, Proof, Purged};
 use crate::store::{Options, StoreError};
@@ -51,7 +51,7 @@ pub(super) struct PurgedView {
     responses((status = 200, body = PurgedView), Refusals), security(("master_key" = [])))]
 pub(super) async fn purge(
     State(admin): State<Arc<Admin>>,
-    Said(retention): Said<Retention>,
+    QueryOrBody(retention): QueryOrBody<Retention>,
 ) -> Answer<Json<PurgedView>> {
     let retention_days = retention.retention_days.unwrap_or(90);
     if !(1..=MAX_RETENTION_DAYS).contains(&retention_days) {

@@ -1,4 +1,4 @@
-//! What was typed behind `agentgate audit`.
+//! The command line of `agentgate audit`.
 
 use clap::{Args, Subcommand, ValueEnum};
 

@@ -213,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_without_its_scheme_is_told_from_a_command() {
+    fn url_without_scheme_is_distinguished_from_a_command() {
         for (word, meant) in [
             ("example.com/mcp", Some("https://example.com/mcp")),
             ("mcp.example.com:8443", Some("https://mcp.example.com:8443")),
@@ -249,10 +249,10 @@ mod tests {
             ("ftp://example.com", "write https://example.com"),
             ("ftp:", "write https://mcp.example.com/mcp"),
         ] {
-            let told = url(text).unwrap_err();
+            let error = url(text).unwrap_err();
             assert!(
-                told.contains("is not an http or https URL") && told.ends_with(advice),
-                "{told}"
+                error.contains("is not an http or https URL") && error.ends_with(advice),
+                "{error}"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! `agentgate check`: whether policies load, and whether they say what is meant.
+//! `agentgate check`: validates and lints policies.
 
 use std::io::{self, Write};
 

@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_looks_like_a_slip_is_told() {
+    fn only_likely_typos_are_reported() {
         let known = known();
         for (name, expected) in [
             ("AGENTGATE_POLCY", Some("AGENTGATE_POLICY")),

@@ -34,7 +34,7 @@ pub(super) fn shown<T>(
         Err(other) if problems.is_empty() => return Err(other.into()),
         Ok(_) | Err(_) => {}
     }
-    Err(told(settings, &problems))
+    Err(error_of(settings, &problems))
 }
 
 /// The servers whose headers and policies could be loaded, and the errors of the others.
@@ -49,7 +49,7 @@ fn configured(settings: &Settings) -> (Vec<Configured>, Problems) {
     (configured, problems)
 }
 
-fn told(settings: &Settings, problems: &Problems) -> anyhow::Error {
+fn error_of(settings: &Settings, problems: &Problems) -> anyhow::Error {
     let (mut placed, mut said) = (Diagnostics::default(), Vec::new());
     for (name, what) in problems {
         let what = format!("servers.{name}: {what}");
@@ -139,7 +139,7 @@ pub(super) fn headers_of(
     but: &HeaderMap,
 ) -> anyhow::Result<HeaderMap> {
     let problems = |error| vec![(name.to_owned(), format!("{error:#}"))];
-    headers(server, but).map_err(|error| told(settings, &problems(error)))
+    headers(server, but).map_err(|error| error_of(settings, &problems(error)))
 }
 
 fn headers(server: &Server, but: &HeaderMap) -> anyhow::Result<HeaderMap> {

@@ -1,5 +1,5 @@
-//! `agentgate completions` and `agentgate man`: made from what the parser knows. There
-//! is one page, with a section for each command.
+//! `agentgate completions` and `agentgate man`, generated from the command line parser. There is
+//! one page, with a section for each command.
 
 use std::io::{self, Write as _};
 

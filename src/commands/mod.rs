@@ -60,7 +60,7 @@ pub fn run(command: Command) -> ExitCode {
         Ok(done) => done.into(),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            telemetry::complain(&format!("{error:#}"));
+            telemetry::error(&format!("{error:#}"));
             ExitCode::from(2)
         }
     }
@@ -119,14 +119,14 @@ fn check_trailing_options(subcommand: &str, command: &[OsString]) -> anyhow::Res
 /// # Errors
 /// If the file contains several servers with that command or URL.
 fn name_of(
-    said: Option<&str>,
+    typed: Option<&str>,
     command: &[OsString],
     url: Option<&str>,
     settings: &Settings,
 ) -> anyhow::Result<String> {
-    let of_file = settings.server_at(command, said)?.map(|(name, _)| name);
+    let of_file = settings.server_at(command, typed)?.map(|(name, _)| name);
     let made = || url.map_or_else(|| server_name(command), remote::name);
-    Ok(said.or(of_file).map_or_else(made, str::to_owned))
+    Ok(typed.or(of_file).map_or_else(made, str::to_owned))
 }
 
 /// Opens the log, with advice in the error.

@@ -1,4 +1,4 @@
-//! A server behind a URL: where it is, what is sent to it, who listens in front.
+//! A server behind a URL: its location and headers, and the listener in front of it.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use crate::config::Settings;
 use crate::gate::Gate;
 use crate::gate::refusals::Refusals;
 use crate::mcp::bridge::Bridging;
-use crate::mcp::http::front::{self, Backend, Door, Front};
+use crate::mcp::http::front::{self, Backend, Front, ListenerSettings};
 use crate::mcp::http::remote::{Remote, Target};
 use crate::mcp::http::stdio::{End, PipedClient, Pipes, Transport};
 use crate::mcp::relay;
@@ -130,7 +130,7 @@ pub(super) fn target(
         login,
         headers,
         keeps_authorization: false,
-        fills_in: false,
+        adds_param_headers: false,
         plain: false,
         bridging: Bridging::Never,
         max_message: of_relay.max_message,
@@ -210,7 +210,7 @@ pub(super) async fn over_stdio(
     settings: &relay::Settings,
     (transport, drain): (cli::Transport, Duration),
 ) -> anyhow::Result<Done> {
-    let mut told = StopRequests::listen()?;
+    let mut stop_requests = StopRequests::listen()?;
     let (input, output) = os::stdio().context("cannot use standard input and output")?;
     let transport = match transport {
         cli::Transport::Auto => Transport::Auto,
@@ -220,7 +220,7 @@ pub(super) async fn over_stdio(
     let limits = (settings.max_message, drain);
     let client = PipedClient::new(remote, settings.agent.clone(), transport, limits);
     let stop = async {
-        told.next().await;
+        stop_requests.next().await;
     };
     Ok(match client.run(Pipes { input, output, gone: os::unread() }, stop).await {
         End::Client | End::Stopped => Done::Success,
@@ -258,34 +258,34 @@ pub(super) async fn over_http(
     gate: Gate,
     (args, drain): (&WrapArgs, Duration),
 ) -> anyhow::Result<Done> {
-    let mut told = StopRequests::listen()?;
+    let mut stop_requests = StopRequests::listen()?;
     let address = args.listen.listen.context("--listen is not given")?;
     let token = may_listen(args, address, &|name| std::env::var(name).ok())?.map(Arc::new);
     let listener = listening::bind(address, "--listen").await?;
-    let door = Door {
+    let settings = ListenerSettings {
         address: listener.local_addr()?,
         token,
         request_memory: MemoryBudget::default(),
         answer_memory,
         max_message: of_relay.max_message,
     };
-    telemetry::say(&format!("listening on http://{}{}", door.address, front::PATH));
+    telemetry::info(&format!("listening on http://{}{}", settings.address, front::PATH));
     let refusals = Refusals::new(gate, of_relay.transport, of_relay.session.clone());
     let app = Arc::new(Front {
-        door,
+        settings,
         backend: backend.clone(),
         agent: of_relay.agent.clone(),
         server: Arc::clone(&of_relay.server),
         refusals: refusals.clone(),
     });
     let stop = async move {
-        told.next().await;
+        stop_requests.next().await;
     };
     let limits = server::Limits { drain, ..server::Limits::default() };
     // A child process must be stopped on the worker that started it.
     let workers = Workers::start()?;
     let remaining = server::serve(listener, app, limits, &workers, stop).await;
-    backend.give_up();
+    backend.abort_all();
     remaining.answered().await;
     backend.close().await;
     remaining.end().await;

@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_listed_last_is_recalled() {
+    fn last_listed_tools_are_loaded() {
         let folder = tempfile::tempdir().unwrap();
         let home = home(&folder);
         assert_eq!(load(&home), Seen::default());
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_ours_is_passed_over() {
+    fn foreign_entries_are_skipped() {
         let folder = tempfile::tempdir().unwrap();
         let home = home(&folder);
         save(&home, "git", vec!["git_log".to_owned()]);

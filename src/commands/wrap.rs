@@ -144,7 +144,7 @@ fn server_at(
     let target = Target {
         // The token of this listener must not be sent to the server.
         keeps_authorization: listens && args.listen.token_env.is_some(),
-        fills_in: !listens,
+        adds_param_headers: !listens,
         bridging: settings.bridge(args.bridge).into(),
         ..remote::target(url, args, settings, &client, of_relay)?
     };
@@ -164,14 +164,14 @@ fn hint_at_client() {
 
 async fn serve(relay: &Arc<Relay>, args: &WrapArgs) -> anyhow::Result<u8> {
     // Before starting the server, so that no stop request is missed.
-    let told = StopRequests::listen()?;
+    let stop_requests = StopRequests::listen()?;
     let (program, rest) = args.command.split_first().context("no command is given")?;
     let client = os::stdio().context("cannot use standard input and output")?;
     let server = Child::spawn(program, rest)
         .with_context(|| format!("cannot start `{}`", program.display()))?;
     let (input, output) = client;
     let client = session::Client { input, writer: relay.write_client(output), gone: os::unread() };
-    Ok(session::run(relay, client, server, told).await?)
+    Ok(session::run(relay, client, server, stop_requests).await?)
 }
 
 fn audit_failure(settings: &Settings, args: &WrapArgs) -> AuditFailure {

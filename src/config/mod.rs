@@ -344,7 +344,7 @@ impl Settings {
         name: Option<&str>,
     ) -> Result<Option<(&str, &Server)>, ConfigError> {
         let mut meant = self.hosted().filter(|(own, _, endpoint)| {
-            name.is_none_or(|name| name == *own) && endpoint.is_typed(words)
+            name.is_none_or(|name| name == *own) && endpoint.is_named_by(words)
         });
         match (meant.next(), meant.next()) {
             (Some((one, ..)), Some((other, ..))) => Err(ConfigError::Wrong(format!(

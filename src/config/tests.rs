@@ -9,7 +9,7 @@ fn load(text: &str) -> Result<File, ConfigError> {
 }
 
 #[test]
-fn a_missing_or_empty_file_says_nothing() {
+fn missing_or_empty_file_sets_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let home = Home { config: folder.path().to_owned(), data: folder.path().to_owned() };
     let blank = || File { is_blank: true, ..File::default() };

@@ -2,7 +2,7 @@
 //! may read them as ones that they do have (see [`crate::fold`]). Pure.
 
 use crate::action::{Action, Listing, McpRequest, Target, ToolCall};
-use crate::fold::{alike, fold};
+use crate::fold::{duplicate_keys, fold};
 use crate::policy::{Lookalike, Policy};
 use crate::terminal::brief;
 
@@ -41,7 +41,7 @@ fn of_tool(call: &ToolCall, policy: &Policy) -> Option<Finding> {
 fn of_method(request: &McpRequest, policy: &Policy) -> Option<Finding> {
     let McpRequest { method, params, .. } = request;
     // All other members are checked by the envelope reader.
-    if let Some((sent, meant)) = alike(params) {
+    if let Some((sent, meant)) = duplicate_keys(params) {
         return differs("argument", Lookalike { sent, meant, observed: false });
     }
     differs("method", policy.lookalike_method(method, &fold(method))?)

@@ -104,15 +104,15 @@ impl Gate {
 
     /// The current policy, if it has rules about requests from servers to clients.
     #[must_use]
-    pub fn policy_on_servers(&self) -> Option<Arc<Policy>> {
+    pub fn policy_for_servers(&self) -> Option<Arc<Policy>> {
         let policy = self.policy.load();
-        policy.judges_servers().is_some().then(|| arc_swap::Guard::into_inner(policy))
+        policy.server_message_mode().is_some().then(|| arc_swap::Guard::into_inner(policy))
     }
 
     /// Whether a server's message that cannot be judged has to be refused.
     #[must_use]
     pub fn enforces_on_servers(&self) -> bool {
-        self.policy.load().judges_servers() == Some(Mode::Enforce)
+        self.policy.load().server_message_mode() == Some(Mode::Enforce)
     }
 
     /// Whether the policy denies `action` whatever its arguments, so that it need not be offered.
@@ -306,7 +306,7 @@ fn denial(action: &Action, mut verdict: Verdict, row: Option<Recorded>) -> Denia
         verdict.suggestion = how_to_allow(action, &verdict).map(Arc::from);
     }
     let counted = row.as_ref().and_then(|row| row.quota);
-    let quota = verdict.reason.used_up().or(counted);
+    let quota = verdict.reason.exhausted_quota().or(counted);
     let verdict = Box::new(verdict);
     Denial { verdict, request_id: row.map(|row| row.id.as_str().to_owned()), quota }
 }

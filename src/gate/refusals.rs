@@ -56,8 +56,8 @@ impl Refusals {
         if more > 0 {
             what.push_str(&format!("; {more} more in the minute before"));
         }
-        let flawed = Malformed::unidentified(server, what);
-        let row = self.record_malformed(Agent::unidentified(), flawed).await;
+        let malformed = Malformed::unidentified(server, what);
+        let row = self.record_malformed(Agent::unidentified(), malformed).await;
         if row.is_none() {
             self.unauthenticated.hold_back(window, more + 1);
         }
@@ -89,8 +89,8 @@ impl Refusals {
         {
             let from = source.map_or("many sources".to_owned(), |source| source.to_string());
             let what = format!("{what}, from {from}; {count} in the minute before");
-            let flawed = Malformed::unidentified(&server, what);
-            let row = self.record_malformed_under(&gate, Agent::unidentified(), flawed).await;
+            let malformed = Malformed::unidentified(&server, what);
+            let row = self.record_malformed_under(&gate, Agent::unidentified(), malformed).await;
             if row.is_none() {
                 self.unauthenticated.hold_back(source, count);
             }
@@ -100,8 +100,8 @@ impl Refusals {
 
     /// Records a request of `agent` that cannot be parsed unambiguously. Returns the id of its
     /// row.
-    pub async fn record_malformed(&self, agent: Agent, flawed: Malformed) -> Option<String> {
-        self.record_malformed_under(&self.gate, agent, flawed).await
+    pub async fn record_malformed(&self, agent: Agent, malformed: Malformed) -> Option<String> {
+        self.record_malformed_under(&self.gate, agent, malformed).await
     }
 
     /// [`Refusals::record_malformed`] under the policy of `gate`.
@@ -109,14 +109,14 @@ impl Refusals {
         &self,
         gate: &Gate,
         agent: Agent,
-        flawed: Malformed,
+        malformed: Malformed,
     ) -> Option<String> {
         let action = Action {
             at: jiff::Timestamp::now(),
             agent,
             session: Arc::clone(&self.session),
             transport: self.transport,
-            target: Target::Malformed(flawed),
+            target: Target::Malformed(malformed),
         };
         match gate.admit(Arc::new(action), ()).await {
             Ok(permit) => permit.redeem().1.request_id().map(str::to_owned),
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_held_back_is_written_when_the_program_ends() {
+    async fn pending_counts_are_written_at_shutdown() {
         let stage = Stage::new();
         stage.refuse("notion", 20).await;
         assert_eq!(stage.rows().len(), 1);
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_could_not_be_written_is_held_back() {
+    async fn counts_that_could_not_be_written_are_kept() {
         let stage = Stage::new();
         stage.refuse("notion", 4).await;
         stage.refusals.gate.store.close();

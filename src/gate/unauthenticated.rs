@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_back_is_due_when_its_window_has_ended() {
+    fn pending_counts_are_due_when_their_window_ends() {
         let unauthenticated = Unauthenticated::default();
         let source: IpAddr = [127, 0, 0, 1].into();
         let start = Instant::now();

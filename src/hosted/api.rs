@@ -1,4 +1,4 @@
-//! `/mcp/servers` for who may register, `/mcp/{name}` for agents.
+//! `/mcp/servers` for registration, `/mcp/{name}` for agents.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -124,14 +124,15 @@ async fn answer(
     let agent = Agent { name: Arc::clone(&record.name), bound_to: record.provider };
     let Some(server) = hosted.open.load().get(&name).cloned() else {
         let detail = why_unknown(&hosted, &name);
-        let flawed = Malformed::ambiguous(UNKNOWN_SERVER, parts.method.as_str(), detail);
-        return refused(&hosted, agent, flawed, (StatusCode::NOT_FOUND, "unknown_server")).await;
+        let malformed = Malformed::ambiguous(UNKNOWN_SERVER, parts.method.as_str(), detail);
+        return refused(&hosted, agent, malformed, (StatusCode::NOT_FOUND, "unknown_server")).await;
     };
     if let Some(detail) =
         identify::misplaced_key(&identify::DEFAULT_CREDENTIAL_HEADERS, &parts.headers)
     {
-        let flawed = Malformed::ambiguous(&name, parts.method.as_str(), detail);
-        return refused(&hosted, agent, flawed, (StatusCode::BAD_REQUEST, "invalid_header")).await;
+        let malformed = Malformed::ambiguous(&name, parts.method.as_str(), detail);
+        return refused(&hosted, agent, malformed, (StatusCode::BAD_REQUEST, "invalid_header"))
+            .await;
     }
     parts.headers.remove(AGENT_KEY);
     // A key of the gate must not be forwarded; any other bearer token is the server's.
@@ -148,8 +149,10 @@ async fn answer(
             until_revoked(answer, move || directory.holder_of(&known.key_id).is_some())
         }
         Err(refusal) => {
-            let row =
-                hosted.refusals.record_malformed(agent, refusal.flawed(&name, &parts.method)).await;
+            let row = hosted
+                .refusals
+                .record_malformed(agent, refusal.malformed(&name, &parts.method))
+                .await;
             refusal.answer(row.as_deref())
         }
     }
@@ -175,11 +178,11 @@ fn why_unknown(hosted: &Hosted, name: &str) -> String {
 async fn refused(
     hosted: &Hosted,
     agent: Agent,
-    flawed: Malformed,
+    malformed: Malformed,
     (status, error): (StatusCode, &str),
 ) -> Response {
-    let body = json!({ "error": error, "detail": flawed.what });
-    let row = hosted.refusals.record_malformed(agent, flawed).await;
+    let body = json!({ "error": error, "detail": malformed.what });
+    let row = hosted.refusals.record_malformed(agent, malformed).await;
     reply::answer(Dialect::Plain, status, body, row.as_deref())
 }
 
@@ -189,10 +192,10 @@ async fn refused(
     security(("master_key" = [])))]
 pub(crate) async fn list(State(hosted): State<Arc<Hosted>>, headers: HeaderMap) -> Response {
     if !(hosted.is_master)(&headers) {
-        return no_master();
+        return master_key_required();
     }
     let open = hosted.open.load();
-    let mut servers: Vec<_> = open.iter().map(|(name, server)| server.shown(name)).collect();
+    let mut servers: Vec<_> = open.iter().map(|(name, server)| server.view(name)).collect();
     servers.extend(hosted.unavailable().values().map(ServerView::unavailable));
     Json(ServerList { servers }).into_response()
 }
@@ -205,7 +208,7 @@ pub(crate) async fn list(State(hosted): State<Arc<Hosted>>, headers: HeaderMap) 
     security(("master_key" = [])))]
 pub(crate) async fn register(State(hosted): State<Arc<Hosted>>, request: Request) -> Response {
     if !(hosted.is_master)(request.headers()) {
-        return no_master();
+        return master_key_required();
     }
     let body = match hold(request.into_body(), MAX_REGISTRATION, BODY_TIMEOUT).await {
         Ok(body) => body,
@@ -225,7 +228,7 @@ pub(crate) async fn register(State(hosted): State<Arc<Hosted>>, request: Request
         }
         Ok(Err(error)) => {
             let (status, code) = match &error {
-                RegistrationError::Unkept { .. }
+                RegistrationError::NotPersisted { .. }
                 | RegistrationError::Policy(CatalogError::Io(_)) => {
                     (StatusCode::INTERNAL_SERVER_ERROR, "not_kept")
                 }
@@ -256,15 +259,15 @@ pub(crate) async fn remove(
     headers: HeaderMap,
 ) -> Response {
     if !(hosted.is_master)(&headers) {
-        return no_master();
+        return master_key_required();
     }
     let known = Arc::clone(&hosted);
-    let (removed, asked) = (name.clone(), name);
+    let (removed, requested) = (name.clone(), name);
     let removed = tokio::task::spawn_blocking(move || known.remove(&removed)).await;
     match removed {
         Ok(Ok(true)) => Json(ServerRemoved { status: "deleted" }).into_response(),
         Ok(Ok(false)) => {
-            let detail = match hosted.open.load().contains_key(&asked) {
+            let detail = match hosted.open.load().contains_key(&requested) {
                 true => "it is one of the configuration file's: remove it there",
                 false => "there is no such server",
             };
@@ -277,7 +280,7 @@ pub(crate) async fn remove(
     }
 }
 
-fn no_master() -> Response {
+fn master_key_required() -> Response {
     let detail = "the header X-Master-Key must bear the master key";
     problem(StatusCode::UNAUTHORIZED, "unauthorized", detail)
 }

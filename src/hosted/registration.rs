@@ -94,7 +94,7 @@ pub enum RegistrationError {
     },
     /// The change applies until the gate ends, but could not be stored.
     #[error("{file}: {error}; this change holds until the gate ends: mend that, and make it again")]
-    Unkept {
+    NotPersisted {
         /// Where it would be kept.
         file: PathBuf,
         /// The cause.
@@ -176,7 +176,7 @@ pub(super) fn read(file: &Path) -> Result<Vec<Registration>, RegistrationError> 
 pub(super) fn write(file: &Path, kept: &[&Registration]) -> Result<(), RegistrationError> {
     let text = serde_json::to_vec_pretty(kept).map_err(io::Error::from);
     let written = text.and_then(|text| replace(file, &text, private(&mut OpenOptions::new())));
-    written.map_err(|error| RegistrationError::Unkept { file: file.to_owned(), error })
+    written.map_err(|error| RegistrationError::NotPersisted { file: file.to_owned(), error })
 }
 
 #[cfg(test)]
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_a_word_or_the_url_itself() {
+    fn name_is_a_word_or_the_url_itself() {
         let url = "https://mcp.example.com/mcp";
         for name in ["notes", "a.b-c_d", url] {
             assert!(is_name(name, Some(url)), "{name}");

@@ -27,7 +27,7 @@ const IDLE: Duration = Duration::from_secs(30 * 60);
 /// Origin of a server.
 pub(super) enum Origin {
     /// Registered at run time, and stored.
-    Kept(Registration),
+    Registered(Registration),
     /// In the configuration file.
     Configured(Configured),
 }
@@ -42,7 +42,7 @@ impl Server {
     pub(super) fn new(host: &Host, name: &str, origin: Origin) -> Result<Self, RegistrationError> {
         let begin = begin(host, name, &origin);
         let backend = match &origin {
-            Origin::Kept(Registration { url, .. }) => {
+            Origin::Registered(Registration { url, .. }) => {
                 let uri = usable(url, host.allow_http)?;
                 Backend::Remote(remote(host, uri, HeaderMap::new(), begin))
             }
@@ -69,9 +69,9 @@ impl Server {
     }
 
     /// Its public description, without headers and variables.
-    pub(super) fn shown(&self, name: &str) -> ServerView {
+    pub(super) fn view(&self, name: &str) -> ServerView {
         let (url, command, tools) = match &self.origin {
-            Origin::Kept(kept) => (Some(kept.url.clone()), None, kept.tools.clone()),
+            Origin::Registered(kept) => (Some(kept.url.clone()), None, kept.tools.clone()),
             Origin::Configured(Configured { endpoint, .. }) => match endpoint {
                 Endpoint::Url(url) => (Some(url.clone()), None, Vec::new()),
                 Endpoint::Command { command, .. } => (None, command.first().cloned(), Vec::new()),
@@ -86,7 +86,7 @@ enum PolicySource {
     /// Those configured for this server.
     Policies(Arc<Policies>),
     /// The one with this name, made from the hints.
-    Made(String),
+    FromHints(String),
     /// The gate's own.
     Gate,
 }
@@ -94,8 +94,8 @@ enum PolicySource {
 impl PolicySource {
     fn of(origin: &Origin) -> Self {
         match origin {
-            Origin::Kept(Registration { name, tools, .. }) if !tools.is_empty() => {
-                Self::Made(policy_of(name))
+            Origin::Registered(Registration { name, tools, .. }) if !tools.is_empty() => {
+                Self::FromHints(policy_of(name))
             }
             Origin::Configured(Configured { policies: Some(own), .. }) => {
                 Self::Policies(Arc::clone(&own.policies))
@@ -111,7 +111,7 @@ impl PolicySource {
         host.gate.with_policy(match (own, self) {
             (None, Self::Policies(policies)) => policies.handle(),
             (None, Self::Gate) => return host.gate.clone(),
-            (None, Self::Made(name)) => host.catalog.handle(name),
+            (None, Self::FromHints(name)) => host.catalog.handle(name),
             (Some(own), _) => host.catalog.handle(own),
         })
     }
@@ -130,7 +130,7 @@ fn children(
         each: MAX_CHILDREN_EACH,
         idle: IDLE,
     };
-    let children = Children::without(host.secrets.but_for(env), &command, limits, begin);
+    let children = Children::without(host.secrets.except(env), &command, limits, begin);
     Pools::new(children, host.bridging)
 }
 
@@ -145,7 +145,7 @@ fn remote(
         login: None,
         headers,
         keeps_authorization: false,
-        fills_in: false,
+        adds_param_headers: false,
         plain: true,
         bridging: host.bridging,
         max_message: host.max_message,
@@ -160,10 +160,11 @@ fn begin(
     origin: &Origin,
 ) -> impl Fn(&Incoming) -> Relay + Send + Sync + 'static {
     let fixed = match origin {
-        Origin::Kept(_) => None,
+        Origin::Registered(_) => None,
         Origin::Configured(configured) => Some((configured.trusted, configured.hide_denied)),
     };
-    let (host, name, decides) = (host.clone(), Arc::<str>::from(name), PolicySource::of(origin));
+    let (host, name, policy_source) =
+        (host.clone(), Arc::<str>::from(name), PolicySource::of(origin));
     let first_seen = FirstSeen::default();
     move |incoming| {
         let (trusted, hide_denied) = fixed.unwrap_or_else(|| host.defaults.load().of(&name));
@@ -178,6 +179,6 @@ fn begin(
             max_message: host.max_message,
             answer_memory: Some(host.answer_memory.for_sender(&incoming.principal)),
         };
-        Relay::new(decides.gate(&host, &incoming.agent), settings)
+        Relay::new(policy_source.gate(&host, &incoming.agent), settings)
     }
 }

@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn members_are_looked_at_as_closely_as_requests_alone() {
+    fn batch_members_are_checked_like_single_requests() {
         let graph = |url: &str| {
             let body = format!(r#"{{"requests":[{{"id":"1","method":"GET","url":"{url}"}}]}}"#);
             of("microsoft", "/v1.0/$batch", &body)
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn each_form_is_taken_apart() {
+    fn each_batch_format_is_split() {
         let graph = r#"{"requests":[{"id":"1","method":"get","url":"/me?$select=id"},
             {"id":"2","method":"POST","url":"me/sendMail","body":{}}]}"#;
         assert_eq!(
@@ -406,24 +406,24 @@ mod tests {
     }
 
     #[test]
-    fn members_are_judged_by_what_their_paths_say() {
+    fn batch_members_are_judged_by_their_paths() {
         let one = |url: &str| {
             let body = format!(r#"{{"requests":[{{"method":"GET","url":"{url}"}}]}}"#);
             of("microsoft", "/v1.0/$batch", &body)
         };
-        let said = |path: &str| Ok(vec![format!("GET /v1.0{path}")]);
+        let read = |path: &str| Ok(vec![format!("GET /v1.0{path}")]);
         assert_eq!(
             one("/users/ceo%40acme.example/messages"),
-            said("/users/ceo@acme.example/messages")
+            read("/users/ceo@acme.example/messages")
         );
-        assert_eq!(one("/caf%C3%A9/a%3fb"), said("/caf\u{e9}/a?b"));
-        assert_eq!(one("/a%2fb"), said("/a%2Fb"));
+        assert_eq!(one("/caf%C3%A9/a%3fb"), read("/caf\u{e9}/a?b"));
+        assert_eq!(one("/a%2fb"), read("/a%2Fb"));
         assert_eq!(one("/a%2f..%2fb"), Err(BatchError::Path(PathError::Dots)));
         assert_eq!(one("/caf%E9"), Err(BatchError::Path(PathError::NotUtf8)));
     }
 
     #[test]
-    fn what_is_doubtful_is_refused() {
+    fn malformed_members_are_refused() {
         let one = |member: &str| {
             of("microsoft", "/v1.0/$BATCH", &format!(r#"{{"requests":[{member}]}}"#))
         };
@@ -479,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_batch_is_left_alone() {
+    fn other_requests_are_no_batch() {
         for (provider, path) in [
             ("microsoft", "/v1.0/me/drive/root:/$batch:/content"),
             ("google", "/drive/v3/batch/x"),

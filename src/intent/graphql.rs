@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_aliases_nor_comments_nor_marks_deceive() {
+    fn graphql_aliases_comments_and_byte_order_marks_are_handled() {
         assert_eq!(intent("{ issueDelete: viewer { id } }", None), Intent::Query);
         assert_eq!(intent("mutation { viewer: issueDelete { id } }", None), Intent::Delete);
         let by = "mutation { issueToReleaseDeleteByIssueAndRelease { id } }";
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_unknown() {
+    fn unparsable_requests_are_unknown() {
         let deep = format!("query {}{}", "{a".repeat(5_000), "}".repeat(5_000));
         let many = format!("query {{ {} }}", "a ".repeat(MAX_TOKENS));
         for document in [

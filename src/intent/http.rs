@@ -301,7 +301,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_word_counts_only_where_it_is_nobodys_name() {
+    fn words_in_names_of_resources_do_not_count() {
         assert_eq!(intent("github", "POST", "/repos/o/search/issues"), Intent::Create);
         assert_eq!(intent("github", "GET", "/repos/delete/delete"), Intent::Read);
         assert_eq!(intent("jira", "POST", "/rest/api/3/issue/search/comment"), Intent::Create);
@@ -345,7 +345,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_look_may_leave_a_mark() {
+    fn reads_that_mark_items_are_writes() {
         let looked = |provider: &str, path: &str, name: &str, value: &str| {
             let mut get = request(provider, "GET", path);
             get.query.push((name.to_owned(), value.to_owned()));

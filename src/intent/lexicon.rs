@@ -341,7 +341,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_word_stands_in_one_group_and_fits() {
+    fn lexicon_has_each_word_once() {
         let mut seen = std::collections::HashSet::new();
         for (word, _) in entries() {
             assert!(Key::of(word).is_some(), "`{word}` is too long");

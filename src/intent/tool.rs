@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_knows_is_not_a_read() {
+    fn unknown_operations_are_no_read() {
         for name in [
             "frobnicate",
             "",

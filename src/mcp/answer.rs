@@ -213,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn responses_requests_and_notifications_are_told_apart() {
+    fn responses_requests_and_notifications_are_distinguished() {
         let response =
             single(br#"{"result":{"isError":true,"content":[]},"jsonrpc":"2.0","id":"a"}"#);
         let Message::Response { id, answer: Answer::Result(shape) } = response else { panic!() };
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_opaque() {
+    fn unparsable_messages_are_opaque() {
         for line in
             ["listening on stdio", "{", "", "{}", "{\"id\":1}", "{\"id\":1,\"result\":{}} x"]
         {
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn two_lists_in_one_answer_teach_nothing() {
+    fn ambiguous_list_is_not_learned_from() {
         let Message::Response { answer: Answer::Result(shape), .. } =
             single(br#"{"id":1,"result":{"tools":[],"tools":[{"name":"x"}]}}"#)
         else {

@@ -13,7 +13,7 @@ pub use framing::Framing;
 use super::codes;
 use super::era::{self, Batches};
 use super::scan::{MAX_TOKEN, Outline, is_id, outline};
-use crate::fold::{alike, fold};
+use crate::fold::{duplicate_keys, fold};
 use crate::json::{self, Json, JsonError, Object, PROTOTYPE, Reader};
 use crate::terminal::brief;
 
@@ -404,7 +404,7 @@ pub(super) fn object_or_none(value: Option<Json>, what: &str) -> Result<Object, 
 /// any depth, and an object if the method is known.
 fn check_params(method: &str, raw: &[u8]) -> Result<(), Fault> {
     match json::parse(raw)? {
-        Json::Object(params) => match alike(&params) {
+        Json::Object(params) => match duplicate_keys(&params) {
             Some((one, other)) => Err(Fault::params(format!(
                 "`params` has both `{}` and `{}`, which some parsers read as one key",
                 brief(one),

@@ -1,4 +1,4 @@
-//! What differs between the protocol's revisions, said once.
+//! Differences between the protocol's revisions.
 
 use crate::action::McpRequest;
 use crate::json::{Json, Object};
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_asked_before_the_handshake_is_over() {
+    fn list_is_not_requested_before_the_handshake_ends() {
         let mut era = Era::default();
         era.initialized();
         assert!(era.own_params().is_none() && !era.will_listen());
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stateless_request_lends_its_introduction_and_nothing_else() {
+    fn list_request_copies_only_the_introduction_of_a_stateless_request() {
         let mut era = Era::default();
         era.observe_meta(&object(
             &r#"{"progressToken":1,"io.modelcontextprotocol/protocolVersion":"2026-07-28",

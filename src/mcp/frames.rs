@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_beyond_the_limit_is_read_over_and_told_by_its_id() {
+    fn oversize_line_is_skipped_and_its_id_reported() {
         let big =
             format!("{{\"id\":5,\"method\":\"x\",\"params\":\"{}\"}}\n{{}}\n", "a".repeat(300_000));
         for max in [100, 100_000, 300_000] {

@@ -55,7 +55,7 @@ impl Listed {
         let name = tool.get("name")?.as_str()?.to_owned();
         let annotations = tool.get("annotations").and_then(Json::as_object);
         let hint = |key| match annotations?.get(key)? {
-            Json::Bool(said) => Some(*said),
+            Json::Bool(value) => Some(*value),
             _ => None,
         };
         let hints = DeclaredHints {

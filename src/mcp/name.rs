@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_people_type_gets_the_name_they_would_give() {
+    fn server_name_is_derived_from_the_command() {
         for (command, name) in [
             ("npx -y @modelcontextprotocol/server-filesystem /srv", "filesystem"),
             ("npx -y @modelcontextprotocol/server-filesystem@2026.8.31 /srv", "filesystem"),

@@ -48,7 +48,7 @@ impl ParamHeader {
         }
         match here.get(last)? {
             Json::String(text) => Some(text.clone()),
-            Json::Bool(said) => Some(said.to_string()),
+            Json::Bool(value) => Some(value.to_string()),
             Json::Number(number) => Some(number.as_str().to_owned()),
             Json::Null | Json::Array(_) | Json::Object(_) => None,
         }

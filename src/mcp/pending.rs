@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 
 use smallvec::SmallVec;
 
-use super::reply::Mark;
+use super::reply::ResponseMetadata;
 use super::round_trips::RoundTrip;
 use crate::gate::Receipt;
 use crate::json::{self, Json};
@@ -40,10 +40,10 @@ pub enum RequestKind {
 impl RequestKind {
     /// What is known of its response already.
     #[must_use]
-    pub fn mark(&self) -> Mark {
-        let Self::Admitted(receipt) = self else { return Mark::default() };
+    pub fn metadata(&self) -> ResponseMetadata {
+        let Self::Admitted(receipt) = self else { return ResponseMetadata::default() };
         let rows = receipt.request_id().map(str::to_owned).into_iter().collect();
-        Mark { rows, quota: receipt.quota(), ..Mark::default() }
+        ResponseMetadata { rows, quota: receipt.quota(), ..ResponseMetadata::default() }
     }
 }
 
@@ -163,24 +163,25 @@ impl Pending {
         self.requests.contains_key(id)
     }
 
-    /// [`Mark`] of the response to a request in flight.
+    /// [`ResponseMetadata`] of the response to a request in flight.
     #[must_use]
-    pub fn mark_of(&self, id: &Key) -> Mark {
-        self.requests.get(id).map(|request| request.kind.mark()).unwrap_or_default()
+    pub fn metadata_of(&self, id: &Key) -> ResponseMetadata {
+        self.requests.get(id).map(|request| request.kind.metadata()).unwrap_or_default()
     }
 
-    /// Combined [`Mark`] of all requests in flight of `scope`.
+    /// Combined [`ResponseMetadata`] of all requests in flight of `scope`.
     #[must_use]
-    pub fn mark_of_scope(&self, scope: &str) -> Mark {
+    pub fn metadata_of_scope(&self, scope: &str) -> ResponseMetadata {
         let of_scope = self.requests.iter().filter(|(key, _)| key.is_of(scope));
-        let mut marks: Vec<Mark> = of_scope.map(|(_, request)| request.kind.mark()).collect();
+        let mut all: Vec<ResponseMetadata> =
+            of_scope.map(|(_, request)| request.kind.metadata()).collect();
         // Row ids sort by time.
-        marks.sort_unstable_by(|one, other| one.rows.cmp(&other.rows));
-        let quota = marks.iter().rev().find_map(|mark| mark.quota);
-        Mark {
-            rows: marks.into_iter().flat_map(|mark| mark.rows).collect(),
+        all.sort_unstable_by(|one, other| one.rows.cmp(&other.rows));
+        let quota = all.iter().rev().find_map(|metadata| metadata.quota);
+        ResponseMetadata {
+            rows: all.into_iter().flat_map(|metadata| metadata.rows).collect(),
             quota,
-            ..Mark::default()
+            ..ResponseMetadata::default()
         }
     }
 

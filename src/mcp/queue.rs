@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_item_waits_for_an_empty_queue_and_small_ones_for_room() {
+    fn large_item_waits_for_an_empty_queue_and_small_ones_for_capacity() {
         run(async {
             let queue = Queue::new();
             queue.push(Bytes::from(vec![0; MAX_QUEUED * 2])).await.unwrap();
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn who_must_not_wait_has_room_of_its_own() {
+    fn try_push_has_its_own_capacity() {
         run(async {
             let queue = Queue::new();
             let half = Bytes::from(vec![0; MAX_QUEUED / 2]);
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_queued_before_the_end_still_comes_out() {
+    fn items_queued_before_closing_are_delivered() {
         run(async {
             let queue = Queue::new();
             queue.push(Bytes::from_static(b"a")).await.unwrap();
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_is_gone_closes_the_queue() {
+    fn queue_closes_when_the_peer_is_gone() {
         run(async {
             let (near, far) = tokio::io::duplex(3);
             drop(far);

@@ -94,7 +94,7 @@ pub struct Relay {
 struct Shared {
     state: Mutex<State>,
     /// Notified about events that held calls may wait for.
-    news: Notify,
+    changed: Notify,
 }
 
 #[derive(Debug)]
@@ -137,7 +137,7 @@ impl Relay {
             input_requests: OpenInputRequests::default(),
             held: HashSet::new(),
         };
-        let shared = Arc::new(Shared { state: Mutex::new(state), news: Notify::new() });
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Notify::new() });
         Self {
             gate,
             settings: Arc::new(settings),
@@ -179,7 +179,7 @@ impl Relay {
             self.held.close();
             self.client_ended.notify_one();
         };
-        let lane = async {
+        let held_calls = async {
             self.release_held().await;
             self.to_server.close();
         };
@@ -191,7 +191,7 @@ impl Relay {
             }
         };
         let inward = async {
-            tokio::join!(reader, lane, writer);
+            tokio::join!(reader, held_calls, writer);
             std::future::pending::<()>().await;
         };
         let outward = async {
@@ -215,7 +215,7 @@ impl Relay {
             outcome = outward => outcome,
             () = inward => Ok(()),
         };
-        self.write_off("no answer");
+        self.fail_open_requests("no answer");
         outcome
     }
 
@@ -295,7 +295,7 @@ impl Relay {
     }
 
     /// Responds to all requests in flight with the error `why`.
-    pub async fn give_up(&self, why: &str) {
+    pub async fn fail_all(&self, why: &str) {
         let (held, pending) = {
             let mut state = self.state();
             (std::mem::take(&mut state.held), state.pending.take_all())
@@ -308,7 +308,7 @@ impl Relay {
         }
     }
 
-    fn write_off(&self, status: &str) {
+    fn fail_open_requests(&self, status: &str) {
         let open = {
             let mut state = self.state();
             [state.pending.drain(), state.open_requests.drain()].concat()

@@ -9,7 +9,7 @@ use super::codes::{REFUSED, TOO_MUCH, UPSTREAM};
 use super::envelope::{Call, Fault, Layout, Unreadable};
 use super::era;
 use super::queue::Weight;
-use crate::net::body::UNTAKEN;
+use crate::net::body::NO_ANSWER_MEMORY;
 use crate::terminal::brief;
 use crate::verdict::{Decision, Denial, Quota, Reason};
 
@@ -18,7 +18,7 @@ const DECISION: &str = "agentgate/decision";
 
 /// Who sent an answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Speaker {
+pub enum Responder {
     /// The server.
     #[default]
     Server,
@@ -30,9 +30,9 @@ pub enum Speaker {
 
 /// Metadata of an answer, for HTTP headers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Mark {
+pub struct ResponseMetadata {
     /// The sender.
-    pub speaker: Speaker,
+    pub responder: Responder,
     /// Ids of the audit rows of the requests it answers; a batch may have several.
     pub rows: Vec<String>,
     /// What remains of a rate limit after them.
@@ -43,7 +43,7 @@ pub struct Mark {
 #[derive(Debug, Clone)]
 pub struct Reply {
     line: String,
-    mark: Mark,
+    metadata: ResponseMetadata,
 }
 
 /// Bytes for the client: lines of the server, or responses of the gate.
@@ -52,13 +52,13 @@ pub struct ToClient {
     /// The bytes, as they are sent.
     pub bytes: Bytes,
     /// Their metadata.
-    pub mark: Mark,
+    pub metadata: ResponseMetadata,
 }
 
 impl Reply {
-    fn refusal(line: String, speaker: Speaker, denial: &Denial) -> Self {
+    fn refusal(line: String, responder: Responder, denial: &Denial) -> Self {
         let (rows, quota) = (denial.request_id.iter().cloned().collect(), denial.quota);
-        Self { line, mark: Mark { speaker, rows, quota } }
+        Self { line, metadata: ResponseMetadata { responder, rows, quota } }
     }
 
     /// The response as a line for the server, which needs no metadata.
@@ -71,14 +71,20 @@ impl Reply {
 /// A response without an audit row.
 impl From<String> for Reply {
     fn from(line: String) -> Self {
-        Self { line, mark: Mark { speaker: Speaker::Gate, ..Mark::default() } }
+        Self {
+            line,
+            metadata: ResponseMetadata {
+                responder: Responder::Gate,
+                ..ResponseMetadata::default()
+            },
+        }
     }
 }
 
 /// The server's own bytes, without metadata.
 impl From<Bytes> for ToClient {
     fn from(bytes: Bytes) -> Self {
-        Self { bytes, mark: Mark::default() }
+        Self { bytes, metadata: ResponseMetadata::default() }
     }
 }
 
@@ -122,25 +128,25 @@ fn decision(denial: &Denial) -> Value {
 /// The response to a refused `tools/call`, without a line end.
 #[must_use]
 pub fn refused_call(id: Option<&[u8]>, call: &Call, denial: &Denial) -> Reply {
-    let words = in_words(&format!("`{}`", brief(&call.name)), denial);
+    let words = refusal_message(&format!("`{}`", brief(&call.name)), denial);
     if call.task {
         // A client that asked for a task expects a task, not a result.
         let line = error(id, REFUSED, &words, Some(decision(denial)));
-        return Reply::refusal(line, Speaker::Gate, denial);
+        return Reply::refusal(line, Responder::Gate, denial);
     }
     let form = match era::is_stateless(&call.meta) {
         true => Form::StatelessResult,
         false => Form::Result,
     };
     let result = refused_result(&words, form, denial);
-    Reply::refusal(line(id, "result", &result), Speaker::Gate, denial)
+    Reply::refusal(line(id, "result", &result), Responder::Gate, denial)
 }
 
 /// The response to any other refused request, without a line end.
 #[must_use]
 pub fn refused_method(id: Option<&[u8]>, method: &str, denial: &Denial) -> Reply {
-    let words = in_words(&format!("`{}`", brief(method)), denial);
-    Reply::refusal(error(id, REFUSED, &words, Some(decision(denial))), Speaker::Gate, denial)
+    let words = refusal_message(&format!("`{}`", brief(method)), denial);
+    Reply::refusal(error(id, REFUSED, &words, Some(decision(denial))), Responder::Gate, denial)
 }
 
 /// Form of a response that replaces one in which the server asks for something.
@@ -159,19 +165,23 @@ pub enum Form {
 #[must_use]
 pub fn refused_within(id: &[u8], method: &str, form: Form, denial: &Denial) -> Reply {
     let what = format!("`{}`, which the server asks for before it goes on,", brief(method));
-    let words = in_words(&what, denial);
+    let words = refusal_message(&what, denial);
     let line = match form {
         Form::Error => error(Some(id), REFUSED, &words, Some(decision(denial))),
         form => line(Some(id), "result", &refused_result(&words, form, denial)),
     };
-    Reply::refusal(line, Speaker::Gate, denial)
+    Reply::refusal(line, Responder::Gate, denial)
 }
 
 /// The response to a request whose own response is ambiguous, without a line end.
 #[must_use]
 pub fn withheld(id: &[u8], fault: &Fault, denial: &Denial) -> Reply {
     let words = format!("AgentGate did not pass the server's answer on: {fault}");
-    Reply::refusal(error(Some(id), UPSTREAM, &words, Some(decision(denial))), Speaker::Gate, denial)
+    Reply::refusal(
+        error(Some(id), UPSTREAM, &words, Some(decision(denial))),
+        Responder::Gate,
+        denial,
+    )
 }
 
 fn refused_result(words: &str, form: Form, denial: &Denial) -> Value {
@@ -194,14 +204,14 @@ pub fn unreadable(message: &Unreadable, denial: &Denial) -> Vec<Reply> {
     let code = message.fault.code;
     let answer = |id: &Option<Vec<u8>>| {
         let line = error(id.as_deref(), code, &words, Some(decision(denial)));
-        Reply::refusal(line, Speaker::GateToUnreadable, denial)
+        Reply::refusal(line, Responder::GateToUnreadable, denial)
     };
     message.ids.iter().map(answer).collect()
 }
 
 /// Tells the server that a response of the client was unreadable.
 #[must_use]
-pub fn answer_lost(id: &[u8]) -> String {
+pub fn unreadable_response(id: &[u8]) -> String {
     error(Some(id), REFUSED, "AgentGate could not read the client's answer for certain", None)
 }
 
@@ -232,8 +242,8 @@ pub fn too_large(id: Option<&[u8]>, max: usize) -> String {
 
 /// The response to a request whose own response did not fit into memory.
 #[must_use]
-pub fn untaken(id: Option<&[u8]>) -> String {
-    error(id, TOO_MUCH, UNTAKEN, None)
+pub fn no_memory(id: Option<&[u8]>) -> String {
+    error(id, TOO_MUCH, NO_ANSWER_MEMORY, None)
 }
 
 /// The response to a request whose server is unreachable or failed.
@@ -252,7 +262,7 @@ pub fn too_many(id: Option<&[u8]>, max: usize) -> String {
 #[must_use]
 pub fn too_many_calls(id: Option<&[u8]>, max: usize, denial: &Denial) -> Reply {
     let line = error(id, TOO_MUCH, &in_flight(max), Some(decision(denial)));
-    Reply::refusal(line, Speaker::Gate, denial)
+    Reply::refusal(line, Responder::Gate, denial)
 }
 
 /// Describes that more than `max` requests are in flight.
@@ -268,18 +278,18 @@ pub fn lines(answers: &[Reply], layout: Layout) -> ToClient {
         Layout::Batch => format!("[{}]\n", lines.join(",")),
         Layout::Single => lines.join("\n") + "\n",
     };
-    let marks = || answers.iter().map(|answer| &answer.mark);
-    let unreadable = marks().any(|mark| mark.speaker == Speaker::GateToUnreadable);
-    let mark = Mark {
-        speaker: if unreadable { Speaker::GateToUnreadable } else { Speaker::Gate },
-        rows: marks().flat_map(|mark| mark.rows.iter().cloned()).collect(),
-        quota: marks().find_map(|mark| mark.quota),
+    let all = || answers.iter().map(|answer| &answer.metadata);
+    let unreadable = all().any(|metadata| metadata.responder == Responder::GateToUnreadable);
+    let metadata = ResponseMetadata {
+        responder: if unreadable { Responder::GateToUnreadable } else { Responder::Gate },
+        rows: all().flat_map(|metadata| metadata.rows.iter().cloned()).collect(),
+        quota: all().find_map(|metadata| metadata.quota),
     };
-    ToClient { bytes: text.into(), mark }
+    ToClient { bytes: text.into(), metadata }
 }
 
 /// Describes for a model what was refused, why, and what to do instead.
-fn in_words(what: &str, denial: &Denial) -> String {
+fn refusal_message(what: &str, denial: &Denial) -> String {
     let verdict = &denial.verdict;
     let (policy, rule, reason) = (&verdict.policy, &verdict.rule, &verdict.reason);
     let opening = match verdict.decision {
@@ -327,7 +337,10 @@ mod tests {
     fn a_model_reads_what_was_refused_why_and_what_to_do() {
         let refusal = refused_call(Some(b"\"a\""), &call("{}", false), &denial());
         let rows = vec!["row".to_owned()];
-        assert_eq!(refusal.mark, Mark { speaker: Speaker::Gate, rows, quota: None });
+        assert_eq!(
+            refusal.metadata,
+            ResponseMetadata { responder: Responder::Gate, rows, quota: None }
+        );
         let answer = parsed(&refusal.line);
         assert_eq!(answer["id"], "a");
         let result = &answer["result"];

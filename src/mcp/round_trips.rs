@@ -175,7 +175,7 @@ mod tests {
         "inputRequests":{"q":{"method":"roots/list"}}}}"#;
 
     #[test]
-    fn an_answer_belongs_to_the_same_request_state_and_name() {
+    fn input_responses_must_match_request_state_and_name() {
         let asked = asked(CALL, ASKS);
         assert_eq!(asked.len(), 1);
         for (params, fits) in [
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_task_asks_is_answered_by_its_id() {
+    fn input_requests_of_tasks_are_answered_by_task_id() {
         let update = |params: &str| {
             let update = format!(r#"{{"id":2,"method":"tasks/update","params":{{{params}}}}}"#);
             round_trip(&update).unwrap().unwrap().responses
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn who_answers_nothing_has_no_answers_and_what_is_in_doubt_is_a_fault() {
+    fn ambiguous_input_responses_are_faults() {
         let prompt = |params: &str| {
             round_trip(&format!(r#"{{"id":2,"method":"prompts/get","params":{params}}}"#))
         };
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn each_question_has_one_answer_and_all_are_taken_or_none() {
+    fn each_input_request_gets_one_response_and_all_are_accepted_or_none() {
         let [one, two, other] = ["1", "2", "3"].map(|text| fingerprint(text.as_bytes()));
         let mut open = OpenInputRequests::default();
         assert!(open.take(&[]) && !open.take(&[one]));

@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn the_one_id_is_found_wherever_it_stands() {
+    fn id_is_found_at_any_position() {
         assert_eq!(id(r#"{"jsonrpc":"2.0","id":7,"method":"x"}"#).as_deref(), Some("7"));
         assert_eq!(
             id(r#"{"result":{"id":3,"x":["id",{"id":4}]}, "id" : "a\"}b" }"#).as_deref(),
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_and_responses_are_told_apart() {
+    fn requests_and_responses_are_distinguished() {
         let seen = outline(br#"{"id":1,"result":{"method":"x"}}"#);
         assert!(seen.is_response && !seen.has_method);
         let seen = outline(br#"{"id":1,"method":"x","params":{"error":1}}"#);

@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_asks_in_three_ways() {
+    fn server_requests_come_in_three_forms() {
         let form = r#"{"method":"elicitation/create","params":{"message":"m"}}"#;
         for (message, expected) in [
             (r#"{"id":1,"method":"roots/list"}"#.to_owned(), vec!["roots/list {}"]),
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_clients_might_read_otherwise_is_a_fault() {
+    fn ambiguous_messages_are_faults() {
         for message in [
             r#"{"id":1,"Method":"roots/list"}"#,
             r#"{"id":1,"method":"ping","method":"roots/list"}"#,
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_takes_for_a_message_is_none() {
+    fn data_that_no_client_parses_is_no_message() {
         for line in [
             "",
             "listening on stdio",
@@ -303,7 +303,7 @@ mod tests {
     proptest! {
         /// Whatever lenient readers might find is found, or the message is a fault.
         #[test]
-        fn nothing_is_asked_unseen(
+        fn no_lenient_client_sees_a_request_that_is_not_parsed(
             keys in proptest::collection::vec(
                 prop_oneof![
                     Just("id"), Just("method"), Just("Method"), Just("method\\u0000"),

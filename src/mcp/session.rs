@@ -125,7 +125,7 @@ pub(super) async fn overdue(relay: &Relay, gone: impl Future<Output = ()>) {
     if answered.is_err() {
         let why = unanswered_within(LAST_ANSWERS);
         tracing::warn!("{why}");
-        relay.give_up(&why).await;
+        relay.fail_all(&why).await;
     }
 }
 

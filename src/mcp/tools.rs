@@ -240,14 +240,14 @@ impl Tools {
     }
 
     /// Records that the list did not arrive in time. A late response is still consumed.
-    pub fn give_up(&mut self) {
+    pub fn list_timed_out(&mut self) {
         if self.coverage == Coverage::Partial {
             self.coverage = Coverage::Missing;
         }
     }
 
     /// Records that the request failed. The next call sends another.
-    pub fn withdraw(&mut self) {
+    pub fn withdraw_list_request(&mut self) {
         self.own = None;
     }
 
@@ -269,7 +269,7 @@ impl Tools {
             }
         }
         if own.generation == self.generation {
-            self.give_up();
+            self.list_timed_out();
         }
         Some(ListProgress::Ended)
     }

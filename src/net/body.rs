@@ -40,12 +40,12 @@ pub enum HoldError {
     #[error("there is no room at the moment to hold the body and the JSON in it")]
     NoMemory,
     /// The memory budget for answers is exhausted, although the answer waited for it: 503.
-    #[error("{UNTAKEN}")]
-    Untaken,
+    #[error("{NO_ANSWER_MEMORY}")]
+    NoAnswerMemory,
 }
 
-/// Error message for [`HoldError::Untaken`].
-pub(crate) const UNTAKEN: &str = "answers that no client has taken yet need all the memory \
+/// Error message for [`HoldError::NoAnswerMemory`].
+pub(crate) const NO_ANSWER_MEMORY: &str = "answers that no client has taken yet need all the memory \
     there is for them, and none came free in time: take those first, or ask for less at once";
 
 impl HoldError {
@@ -56,7 +56,7 @@ impl HoldError {
             Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             Self::Slow { .. } => (StatusCode::REQUEST_TIMEOUT, "slow_body"),
             Self::Broken(_) => (StatusCode::BAD_REQUEST, "broken_body"),
-            Self::NoMemory | Self::Untaken => (StatusCode::SERVICE_UNAVAILABLE, "no_room"),
+            Self::NoMemory | Self::NoAnswerMemory => (StatusCode::SERVICE_UNAVAILABLE, "no_room"),
         }
     }
 }
@@ -93,7 +93,7 @@ pub struct Stopped;
 pub(super) fn until_stopped(body: Incoming, stop: watch::Receiver<bool>) -> Body {
     match body.is_end_stream() {
         true => Body::empty(),
-        false => Body::new(UntilStopped { inner: body, stop, told: None }),
+        false => Body::new(UntilStopped { inner: body, stop, stopped: None }),
     }
 }
 
@@ -101,7 +101,7 @@ struct UntilStopped {
     inner: Incoming,
     stop: watch::Receiver<bool>,
     /// Completes when `stop` becomes `true`; created when polling first has to wait.
-    told: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    stopped: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl HttpBody for UntilStopped {
@@ -112,8 +112,8 @@ impl HttpBody for UntilStopped {
         if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) {
             return Poll::Ready(frame.map(|frame| frame.map_err(axum::Error::new)));
         }
-        let Self { stop, told, .. } = &mut *self;
-        let told = told.get_or_insert_with(|| {
+        let Self { stop, stopped, .. } = &mut *self;
+        let stopped = stopped.get_or_insert_with(|| {
             let mut stop = stop.clone();
             Box::pin(async move {
                 if stop.wait_for(|stop| *stop).await.is_err() {
@@ -122,7 +122,7 @@ impl HttpBody for UntilStopped {
                 }
             })
         });
-        ready!(told.as_mut().poll(context));
+        ready!(stopped.as_mut().poll(context));
         Poll::Ready(Some(Err(axum::Error::new(Stopped))))
     }
 
@@ -187,7 +187,7 @@ async fn collect(
     {
         return Err(no_memory(reservation));
     }
-    let mut begun = Begun::default();
+    let mut collected = Collected::default();
     let mut trailers = None;
     loop {
         let frame = match &reservation {
@@ -195,7 +195,7 @@ async fn collect(
             Some(reservation) => tokio::select! {
                 biased;
                 frame = body.frame() => frame,
-                () = reservation.revoked() => return Err(HoldError::Untaken),
+                () = reservation.revoked() => return Err(HoldError::NoAnswerMemory),
             },
         };
         let Some(frame) = frame else { break };
@@ -207,7 +207,7 @@ async fn collect(
                 continue;
             }
         };
-        let length = begun.len().saturating_add(data.len());
+        let length = collected.len().saturating_add(data.len());
         if length > max {
             return Err(HoldError::TooLarge { max });
         }
@@ -216,9 +216,9 @@ async fn collect(
         {
             return Err(no_memory(reservation));
         }
-        begun.push(data);
+        collected.push(data);
     }
-    let bytes = begun.bytes();
+    let bytes = collected.bytes();
     let bytes = match reservation {
         Some(reservation) => reservation.try_attach(bytes, max).ok_or(HoldError::NoMemory)?,
         None => bytes,
@@ -227,17 +227,17 @@ async fn collect(
 }
 
 fn no_memory(reservation: &Reservation) -> HoldError {
-    if reservation.waits() { HoldError::Untaken } else { HoldError::NoMemory }
+    if reservation.waits() { HoldError::NoAnswerMemory } else { HoldError::NoMemory }
 }
 
 /// The data of a body so far. Optimised for the common case of one piece, which is not copied.
 #[derive(Default)]
-pub(crate) struct Begun {
+pub(crate) struct Collected {
     first: Option<Bytes>,
     whole: BytesMut,
 }
 
-impl Begun {
+impl Collected {
     fn len(&self) -> usize {
         self.first.as_ref().map_or(self.whole.len(), Bytes::len)
     }
@@ -281,37 +281,37 @@ pub async fn open(
     timeout: Duration,
 ) -> Result<Opening, HoldError> {
     let deadline = Instant::now() + timeout;
-    let mut begun = Begun::default();
-    while begun.len() <= max {
+    let mut collected = Collected::default();
+    while collected.len() <= max {
         let frame = match timeout_at(deadline, body.frame()).await {
             Err(_) => break,
             Ok(frame) => frame.transpose().map_err(|error| HoldError::Broken(error.to_string()))?,
         };
         let trailers = match frame.map(Frame::into_data) {
             Some(Ok(piece)) => {
-                if !reservation.try_reserve(begun.len().saturating_add(piece.len()), max) {
+                if !reservation.try_reserve(collected.len().saturating_add(piece.len()), max) {
                     return Err(HoldError::NoMemory);
                 }
-                begun.push(piece);
+                collected.push(piece);
                 continue;
             }
             Some(Err(frame)) => frame.into_trailers().ok(),
             None => None,
         };
-        let bytes = reservation.try_attach(begun.bytes(), max).ok_or(HoldError::NoMemory)?;
+        let bytes = reservation.try_attach(collected.bytes(), max).ok_or(HoldError::NoMemory)?;
         return Ok(Opening::Whole(Held { bytes, trailers }));
     }
-    let begun = reservation.try_attach(begun.bytes(), max).ok_or(HoldError::NoMemory)?;
-    Ok(Opening::Part(begun, body))
+    let collected = reservation.try_attach(collected.bytes(), max).ok_or(HoldError::NoMemory)?;
+    Ok(Opening::Part(collected, body))
 }
 
-/// A body of `begun` followed by `body`.
-pub fn resume(begun: Bytes, body: Body) -> Body {
-    Body::new(Resumed { begun: Some(begun), body })
+/// A body of `start` followed by `body`.
+pub fn resume(start: Bytes, body: Body) -> Body {
+    Body::new(Resumed { start: Some(start), body })
 }
 
 struct Resumed {
-    begun: Option<Bytes>,
+    start: Option<Bytes>,
     body: Body,
 }
 
@@ -320,18 +320,18 @@ impl HttpBody for Resumed {
     type Error = axum::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Next> {
-        if let Some(begun) = self.begun.take() {
-            return Poll::Ready(Some(Ok(Frame::data(begun))));
+        if let Some(start) = self.start.take() {
+            return Poll::Ready(Some(Ok(Frame::data(start))));
         }
         Pin::new(&mut self.body).poll_frame(context)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.begun.is_none() && self.body.is_end_stream()
+        self.start.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        lengthened(self.body.size_hint(), self.begun.as_ref().map_or(0, Bytes::len))
+        lengthened(self.body.size_hint(), self.start.as_ref().map_or(0, Bytes::len))
     }
 }
 

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Body;
-use super::body::{self, HoldError, Stalled, UNTAKEN, Unfit};
+use super::body::{self, HoldError, NO_ANSWER_MEMORY, Stalled, Unfit};
 use super::connect::{Connector, WithTimeout};
 use super::keepalive;
 use super::workers;
@@ -80,8 +80,8 @@ pub enum SendError {
     #[error("{}", body::Stopped)]
     Stopped,
     /// The answer arrived, but the memory budget is exhausted.
-    #[error("{UNTAKEN}")]
-    Untaken,
+    #[error("{NO_ANSWER_MEMORY}")]
+    NoAnswerMemory,
     /// No answer in time; the request may have arrived.
     #[error("no answer within {} s", .0.as_secs_f32())]
     Timeout(Duration),
@@ -133,12 +133,12 @@ impl Client {
 
     /// Aborts requests in flight and all later ones with [`SendError::Stopped`]; bodies of
     /// answers fail with [`body::Stopped`].
-    pub fn give_up(&self) {
+    pub fn abort_all(&self) {
         self.stop.load().send_replace(true);
     }
 
-    /// Aborts requests in flight, as [`Client::give_up`]; later ones are sent.
-    pub fn break_off(&self) {
+    /// Aborts requests in flight, as [`Client::abort_all`]; later ones are sent.
+    pub fn abort_in_flight(&self) {
         self.stop.swap(Arc::new(watch::Sender::new(false))).send_replace(true);
     }
 
@@ -187,7 +187,7 @@ impl Client {
 impl From<&HoldError> for SendError {
     fn from(error: &HoldError) -> Self {
         match error {
-            HoldError::Untaken => Self::Untaken,
+            HoldError::NoAnswerMemory => Self::NoAnswerMemory,
             error => Self::Broken(error.to_string()),
         }
     }
@@ -267,9 +267,9 @@ impl Upload {
     fn of(request: &mut Request<Body>) -> Self {
         let pace = Pace::default();
         let inner = std::mem::take(request.body_mut());
-        let told = pace.clone();
+        let progress = pace.clone();
         *request.body_mut() = body::stepwise(inner, move |next| {
-            told.took();
+            progress.took();
             next
         });
         Self { pace, connection: capture_connection(request) }
@@ -341,7 +341,7 @@ mod tests {
 
     /// One that takes connections and says nothing, as a proxy and as a host.
     #[tokio::test]
-    async fn nobody_who_does_not_answer_is_waited_for_for_ever() {
+    async fn connecting_times_out() {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = silent.local_addr().unwrap();
         let short = Duration::from_millis(50);
@@ -362,10 +362,10 @@ mod tests {
     }
 
     #[test]
-    fn a_length_is_told_once() {
-        for (told, length) in [(&["5"][..], "5"), (&["5, 5"], "5"), (&["5", "5"], "5")] {
+    fn duplicate_content_length_is_merged() {
+        for (values, length) in [(&["5"][..], "5"), (&["5, 5"], "5"), (&["5", "5"], "5")] {
             let mut headers = HeaderMap::new();
-            for one in told {
+            for one in values {
                 headers.append(CONTENT_LENGTH, HeaderValue::from_static(one));
             }
             one_length(&mut headers);

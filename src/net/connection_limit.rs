@@ -164,7 +164,7 @@ impl ConnectionLimit {
         let kept = MIN_FREE.min(self.count / 4);
         match kept.saturating_sub(self.free.available_permits()) {
             0 => 0,
-            wanted => self.connections.ask_to_close(wanted),
+            wanted => self.connections.request_close(wanted),
         }
     }
 
@@ -172,7 +172,7 @@ impl ConnectionLimit {
     /// up, returns a spare slot without waiting, or `None` if there is none either.
     pub(super) async fn next(&self, peer: Peer) -> Option<Slot> {
         if !self.allows(peer) {
-            self.connections.ask_one_to_close(peer);
+            self.connections.request_close_of_one(peer);
             return Arc::clone(&self.spare).try_acquire_owned().ok().map(Slot::Spare);
         }
         for _ in 0..CLOSE_TIMEOUT.as_millis() / RECHECK.as_millis() {
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_address_leaves_some_to_the_others() {
+    async fn connections_per_address_are_limited() {
         let limit = ConnectionLimit::new(64);
         let greedy = take(&limit, "192.0.2.1", 64).await;
         assert_eq!(greedy.len(), 48);
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_has_its_share_keeps_nobody_waiting() {
+    async fn sender_at_its_share_does_not_block_others() {
         let limit = ConnectionLimit::new(16);
         let taken = take(&limit, "192.0.2.1", 16).await;
         let greedy = peer("192.0.2.1");

@@ -49,26 +49,26 @@ mod tests {
     use tokio::sync::oneshot;
 
     #[tokio::test]
-    async fn what_is_dropped_goes_on() {
-        let (go_on, told) = oneshot::channel();
+    async fn dropped_future_continues() {
+        let (resume, resumed) = oneshot::channel();
         let (done, seen) = oneshot::channel();
         let mut work = DetachOnDrop::new(async move {
-            told.await.unwrap();
+            resumed.await.unwrap();
             done.send("done").unwrap();
         });
         assert!(tokio::time::timeout(std::time::Duration::ZERO, &mut work).await.is_err());
         drop(work);
-        go_on.send(()).unwrap();
+        resume.send(()).unwrap();
         assert_eq!(seen.await, Ok("done"));
     }
 
     #[tokio::test]
-    async fn what_is_awaited_gives_its_output() {
+    async fn awaited_future_returns_its_output() {
         assert_eq!(DetachOnDrop::new(async { 7 }).await, 7);
     }
 
     #[tokio::test]
-    async fn what_panics_is_over() {
+    async fn panicking_future_is_finished() {
         let work = tokio::spawn(DetachOnDrop::<()>::new(async { panic!("on purpose") }));
         assert!(work.await.unwrap_err().is_panic());
     }

@@ -1,5 +1,4 @@
-//! Headers that end at a proxy: those of one connection, and those by which proxies
-//! tell of themselves.
+//! Headers that end at a proxy: hop-by-hop headers, and those by which proxies identify themselves.
 
 use http::header::CONNECTION;
 use http::{HeaderMap, HeaderName};

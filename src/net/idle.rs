@@ -53,7 +53,7 @@ struct Inner {
 #[derive(Debug)]
 struct State {
     /// Number of requests in flight.
-    under_way: usize,
+    in_flight: usize,
     /// Whether the client does not read what is sent.
     is_stuck: bool,
     /// Whether the client has closed its side.
@@ -83,7 +83,7 @@ impl Connections {
     /// Asks idle connections to close until `wanted` are closing, including earlier ones;
     /// returns how many are. The peer with most connections goes first, and of its connections
     /// the longest idle.
-    pub(super) fn ask_to_close(&self, wanted: usize) -> usize {
+    pub(super) fn request_close(&self, wanted: usize) -> usize {
         let all = self.all();
         let closing = all.open.values().filter(|(_, one)| one.is_closing()).count();
         if closing >= wanted {
@@ -93,18 +93,18 @@ impl Connections {
         all.open.values().for_each(|(peer, _)| *by_peer.entry(*peer).or_insert(0_usize) += 1);
         let count = |peer: &Peer| by_peer.get(peer).copied().unwrap_or_default();
         let mut idle: Vec<_> =
-            all.settled().map(|(peer, since, one)| (Reverse(count(&peer)), since, one)).collect();
+            all.idle().map(|(peer, since, one)| (Reverse(count(&peer)), since, one)).collect();
         idle.sort_unstable_by_key(|(count, since, _)| (*count, *since));
         let requested = idle.into_iter().take(wanted - closing);
-        closing + requested.map(|(_, _, one)| one.ask_to_close()).count()
+        closing + requested.map(|(_, _, one)| one.request_close()).count()
     }
 
     /// Asks the longest idle connection of `peer` to close.
-    pub(super) fn ask_one_to_close(&self, peer: Peer) {
+    pub(super) fn request_close_of_one(&self, peer: Peer) {
         let all = self.all();
-        let idle = all.settled().filter(|(whose, _, _)| *whose == peer);
+        let idle = all.idle().filter(|(whose, _, _)| *whose == peer);
         if let Some((_, _, longest)) = idle.min_by_key(|(_, since, _)| *since) {
-            longest.ask_to_close();
+            longest.request_close();
         }
     }
 
@@ -115,7 +115,7 @@ impl Connections {
 
 impl All {
     /// Idle connections, each with the time since when.
-    fn settled(&self) -> impl Iterator<Item = (Peer, Instant, &Activity)> {
+    fn idle(&self) -> impl Iterator<Item = (Peer, Instant, &Activity)> {
         let idle =
             self.open.values().filter_map(|(peer, one)| Some((*peer, one.idle_since()?, one)));
         idle.filter(|(_, since, _)| since.elapsed() >= MIN_IDLE)
@@ -140,7 +140,7 @@ impl Activity {
     pub(super) fn new(heads: Heads) -> Self {
         let idle = Instant::now();
         let state = State {
-            under_way: 0,
+            in_flight: 0,
             is_stuck: false,
             is_half_closed: false,
             is_event_stream: false,
@@ -152,14 +152,14 @@ impl Activity {
 
     /// Marks a request as in flight until the guard is dropped.
     pub(super) fn begin(&self) -> ActiveRequest {
-        self.state().under_way += 1;
+        self.state().in_flight += 1;
         ActiveRequest(self.clone())
     }
 
     /// Whether a request is in flight, or unread data is pending.
     pub(super) fn is_busy(&self) -> bool {
         let state = self.state();
-        state.under_way > 0 || state.is_stuck
+        state.in_flight > 0 || state.is_stuck
     }
 
     /// Sets whether the client does not read what is sent.
@@ -189,7 +189,7 @@ impl Activity {
 
     fn idle_since(&self) -> Option<Instant> {
         let state = self.state();
-        let is_idle = state.under_way == 0 && !state.is_stuck && state.close_requested.is_none();
+        let is_idle = state.in_flight == 0 && !state.is_stuck && state.close_requested.is_none();
         let since = is_idle.then_some(state.idle)?;
         drop(state);
         (!self.0.heads.is_incomplete()).then_some(since)
@@ -199,7 +199,7 @@ impl Activity {
         self.state().close_requested.is_some_and(|at| at.elapsed() < CLOSE_TIMEOUT)
     }
 
-    fn ask_to_close(&self) {
+    fn request_close(&self) {
         self.state().close_requested = Some(Instant::now());
         self.0.close.notify_one();
     }
@@ -226,7 +226,7 @@ impl ActiveRequest {
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
         let mut state = self.0.state();
-        state.under_way -= 1;
+        state.in_flight -= 1;
         state.idle = Instant::now();
     }
 }
@@ -263,31 +263,31 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_is_idle_longest_is_asked_and_whoever_is_busy_is_not() {
+    async fn longest_idle_connection_is_closed_first() {
         let connections = Connections::default();
         let all = idle(&connections, 5).await;
         let busy = all[0].0.begin();
         all[1].0.set_stuck(true);
         all[2].0.0.heads.read(b"GET / HT");
-        assert_eq!(connections.ask_to_close(1), 1);
+        assert_eq!(connections.request_close(1), 1);
         assert_eq!(
             all.iter().map(close_requested).collect::<Vec<_>>(),
             [false, false, false, true, false]
         );
-        assert_eq!(connections.ask_to_close(1), 1, "one is leaving");
+        assert_eq!(connections.request_close(1), 1, "one is leaving");
         assert!(!all.iter().any(close_requested));
         let body = busy.until_over(Body::from("answer"));
         advance(CLOSE_TIMEOUT).await;
         assert_eq!(
-            connections.ask_to_close(3),
+            connections.request_close(3),
             1,
             "only one of them is idle: another does not leave"
         );
         assert!(close_requested(&all[4]));
         drop(body);
-        assert_eq!(connections.ask_to_close(3), 1, "it has just been answered");
+        assert_eq!(connections.request_close(3), 1, "it has just been answered");
         advance(MIN_IDLE).await;
-        assert_eq!(connections.ask_to_close(3), 1);
+        assert_eq!(connections.request_close(3), 1);
         assert!(close_requested(&all[0]));
         drop(all);
         assert!(connections.all().open.is_empty());
@@ -298,8 +298,8 @@ mod tests {
         let connections = Connections::default();
         let activity = Activity::new(Heads::default());
         let _present = connections.register(local(), &activity);
-        assert_eq!(connections.ask_to_close(1), 0);
+        assert_eq!(connections.request_close(1), 0);
         advance(MIN_IDLE).await;
-        assert_eq!(connections.ask_to_close(1), 1);
+        assert_eq!(connections.request_close(1), 1);
     }
 }

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_stops_sending_is_waited_for_a_little() {
+    async fn lingering_ends_after_silence() {
         let (read, took) = lingered(async |stream| stream.write_all(b"abc").await.unwrap()).await;
         assert!(read == 3 && took >= IDLE_TIMEOUT && took < IDLE_TIMEOUT * 2, "{read} {took:?}");
         let (read, took) = lingered(async |stream| {
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_byte_a_second_comes_to_an_end() {
+    async fn slow_trickle_times_out() {
         let (read, took) = lingered(async |stream| {
             while stream.write_all(b"a").await.is_ok() {
                 sleep(Duration::from_secs(1)).await;
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_sends_for_ever_is_cut_off() {
+    async fn lingering_ends_after_the_maximum() {
         let (read, _) =
             lingered(async |stream| while stream.write_all(&[0; CHUNK]).await.is_ok() {}).await;
         assert_eq!(read, MAX_BYTES);

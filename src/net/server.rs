@@ -146,7 +146,7 @@ pub async fn serve(
     let builder = builder(limits);
     let timeouts = Timeouts { head: limits.head_timeout, write: limits.write_timeout };
     let (stopping, _) = watch::channel(());
-    let mut told = None;
+    let mut last_logged = None;
     let mut stop = pin!(stop);
     loop {
         let (stream, peer) = tokio::select! {
@@ -159,22 +159,25 @@ pub async fn serve(
         };
         let is_spare = !matches!(slot, Some(Slot::Served(_)));
         if is_spare {
-            log_no_slot(workers.connection_limit(), peer, &mut told);
+            log_no_slot(workers.connection_limit(), peer, &mut last_logged);
         }
         let Some(slot) = slot else { continue };
         let _ = stream.set_nodelay(true);
         keepalive::enable(&stream);
-        let under_way =
-            UnderWay::begin(limits, peer, (!is_spare).then(|| workers.connection_limit().clone()));
-        let service = under_way.service(app.clone(), peer);
-        let (builder, told) = (builder.clone(), stopping.subscribe());
+        let served = ServedConnection::begin(
+            limits,
+            peer,
+            (!is_spare).then(|| workers.connection_limit().clone()),
+        );
+        let service = served.service(app.clone(), peer);
+        let (builder, stopping) = (builder.clone(), stopping.subscribe());
         // A worker registers the socket with its own runtime.
         let Ok(stream) = stream.into_std() else { continue };
         workers.spawn(async move {
             let _slot = slot;
             let Ok(stream) = TcpStream::from_std(stream) else { return };
-            let connection = builder.serve_connection(under_way.wire(stream, timeouts), service);
-            if let Err(error) = under_way.attend(connection, told).await {
+            let connection = builder.serve_connection(served.wire(stream, timeouts), service);
+            if let Err(error) = served.attend(connection, stopping).await {
                 tracing::debug!(%peer, %error, "a connection broke");
             }
         });
@@ -201,11 +204,11 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
 }
 
 /// Logs that all slots are taken, at most once per [`LOG_INTERVAL`].
-fn log_no_slot(limit: &ConnectionLimit, peer: SocketAddr, told: &mut Option<Instant>) {
-    if told.is_some_and(|at| at.elapsed() <= LOG_INTERVAL) {
+fn log_no_slot(limit: &ConnectionLimit, peer: SocketAddr, last_logged: &mut Option<Instant>) {
+    if last_logged.is_some_and(|at| at.elapsed() <= LOG_INTERVAL) {
         return;
     }
-    *told = Some(Instant::now());
+    *last_logged = Some(Instant::now());
     let count = limit.count();
     match limit.allows(peer.into()) {
         true => {
@@ -244,17 +247,17 @@ fn builder(limits: Limits) -> Builder<TokioExecutor> {
 }
 
 /// State of a connection being served.
-struct UnderWay {
+struct ServedConnection {
     heads: Heads,
     streams: Streams,
     activity: Activity,
     limits: Limits,
     /// Where it is counted; `None` on a spare slot, which lasts only for a moment.
-    among: Option<(ConnectionLimit, Registered)>,
+    registration: Option<(ConnectionLimit, Registered)>,
 }
 
 /// Why a connection has to end.
-enum Ends {
+enum CloseReason {
     /// The listener stops: requests in flight may complete.
     Stopping,
     /// The client has exceeded a timeout.
@@ -263,16 +266,16 @@ enum Ends {
     CloseRequested,
 }
 
-impl UnderWay {
+impl ServedConnection {
     /// A new connection of `peer`, counted in `limit` if there is one.
     fn begin(limits: Limits, peer: SocketAddr, limit: Option<ConnectionLimit>) -> Self {
         let (heads, streams) = (Heads::default(), Streams::new());
         let activity = Activity::new(heads.clone());
-        let among = limit.map(|limit| {
+        let registration = limit.map(|limit| {
             let registered = limit.connections().register(peer.into(), &activity);
             (limit, registered)
         });
-        Self { heads, streams, activity, limits, among }
+        Self { heads, streams, activity, limits, registration }
     }
 
     fn wire(&self, stream: TcpStream, timeouts: Timeouts) -> TokioIo<Wire<TcpStream>> {
@@ -280,14 +283,14 @@ impl UnderWay {
         TokioIo::new(Wire::new(stream, heads, activity, timeouts))
     }
 
-    fn service<A: App>(&self, app: A, peer: SocketAddr) -> OfPeer<A> {
-        OfPeer {
+    fn service<A: App>(&self, app: A, peer: SocketAddr) -> PeerService<A> {
+        PeerService {
             app,
             peer,
             heads: self.heads.clone(),
             activity: self.activity.clone(),
             streams: self.streams.clone(),
-            limit: self.among.as_ref().map(|(limit, _)| limit.clone()),
+            limit: self.registration.as_ref().map(|(limit, _)| limit.clone()),
         }
     }
 
@@ -296,39 +299,41 @@ impl UnderWay {
     /// it ends unless a request arrives.
     async fn attend<A: App>(
         &self,
-        connection: Connection<'_, TokioIo<Wire<TcpStream>>, OfPeer<A>, TokioExecutor>,
+        connection: Connection<'_, TokioIo<Wire<TcpStream>>, PeerService<A>, TokioExecutor>,
         mut stopping: watch::Receiver<()>,
     ) -> Result<(), BoxError> {
         let mut connection = pin!(connection);
         let Limits { idle, write_timeout, drain, .. } = self.limits;
-        let ends = tokio::select! {
+        let reason = tokio::select! {
             biased;
             ended = connection.as_mut() => return ended,
-            _ = stopping.changed() => Ends::Stopping,
-            () = self.streams.overdue(&self.heads, idle, write_timeout) => Ends::Overdue,
-            () = self.is_over() => Ends::Overdue,
-            () = self.close_requested() => Ends::CloseRequested,
+            _ = stopping.changed() => CloseReason::Stopping,
+            () = self.streams.overdue(&self.heads, idle, write_timeout) => CloseReason::Overdue,
+            () = self.spare_slot_expired() => CloseReason::Overdue,
+            () = self.close_requested() => CloseReason::CloseRequested,
         };
         connection.as_mut().graceful_shutdown();
-        match ends {
-            Ends::Stopping => connection.await,
-            Ends::Overdue => timeout(drain, connection).await?,
-            Ends::CloseRequested => match timeout(CLOSE_TIMEOUT, connection.as_mut()).await {
-                Err(_) if self.activity.is_busy() => connection.await,
-                ended => ended?,
-            },
+        match reason {
+            CloseReason::Stopping => connection.await,
+            CloseReason::Overdue => timeout(drain, connection).await?,
+            CloseReason::CloseRequested => {
+                match timeout(CLOSE_TIMEOUT, connection.as_mut()).await {
+                    Err(_) if self.activity.is_busy() => connection.await,
+                    ended => ended?,
+                }
+            }
         }
     }
 
     async fn close_requested(&self) {
-        match &self.among {
+        match &self.registration {
             Some((_, registered)) => registered.close_requested().await,
             None => std::future::pending().await,
         }
     }
 
-    async fn is_over(&self) {
-        match self.among {
+    async fn spare_slot_expired(&self) {
+        match self.registration {
             Some(_) => std::future::pending().await,
             None => sleep(self.limits.head_timeout).await,
         }
@@ -336,7 +341,7 @@ impl UnderWay {
 }
 
 /// The app for one peer's connection.
-struct OfPeer<A> {
+struct PeerService<A> {
     app: A,
     peer: SocketAddr,
     heads: Heads,
@@ -346,7 +351,7 @@ struct OfPeer<A> {
     limit: Option<ConnectionLimit>,
 }
 
-impl<A: App> hyper::service::Service<Request<Incoming>> for OfPeer<A> {
+impl<A: App> hyper::service::Service<Request<Incoming>> for PeerService<A> {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Answering;
@@ -354,7 +359,7 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for OfPeer<A> {
     fn call(&self, request: Request<Incoming>) -> Answering {
         let is_stream = request.version() == Version::HTTP_2;
         let read = if is_stream { linger::drain_on_drop } else { body::incoming };
-        let request = self.heads.mark(request.map(read));
+        let request = self.heads.annotate(request.map(read));
         let limit = self.limit.as_ref().filter(|_| is_stream);
         let slot = limit.and_then(|limit| limit.free(self.peer.into()));
         let is_crowded = self.limit.is_none() || (is_stream && slot.is_none());
@@ -364,7 +369,7 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for OfPeer<A> {
                 || request.headers().contains_key(TRANSFER_ENCODING)
                 || request.method() == Method::CONNECT);
         let answer = match is_crowded && !self.app.is_vital(&request) {
-            true => Box::pin(async { crowded() }),
+            true => Box::pin(async { too_many_connections() }),
             false => self.app.answer(self.peer, request),
         };
         let answer = AssertUnwindSafe(answer).catch_unwind();
@@ -413,18 +418,18 @@ impl Future for Answering {
 
 fn panicked() -> Response<Body> {
     let body = r#"{"error":"internal_error","detail":"a panic while this request was answered"}"#;
-    own(StatusCode::INTERNAL_SERVER_ERROR, body)
+    json_response(StatusCode::INTERNAL_SERVER_ERROR, body)
 }
 
-fn crowded() -> Response<Body> {
+fn too_many_connections() -> Response<Body> {
     let body = r#"{"error":"too_many_connections","detail":"as many requests and connections as the gate has places for, or as one address may have, are open; try again later"}"#;
-    let mut response = own(StatusCode::SERVICE_UNAVAILABLE, body);
+    let mut response = json_response(StatusCode::SERVICE_UNAVAILABLE, body);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }
 
 /// A response of the listener itself.
-fn own(status: StatusCode, body: &'static str) -> Response<Body> {
+fn json_response(status: StatusCode, body: &'static str) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

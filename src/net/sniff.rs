@@ -111,7 +111,7 @@ impl Heads {
     }
 
     /// Marks `request` if its head had an anomaly.
-    pub(super) fn mark(&self, mut request: Request<Body>) -> Request<Body> {
+    pub(super) fn annotate(&self, mut request: Request<Body>) -> Request<Body> {
         if request.version() >= Version::HTTP_2 {
             return request;
         }
@@ -261,14 +261,14 @@ mod tests {
     }
 
     #[test]
-    fn a_fragment_is_told() {
+    fn fragments_in_request_targets_are_detected() {
         let mut parser = HeadParser::default();
         parser.follow(b"GET /a#b HTTP/1.1\r\nX: #\r\n\r\nGET /a HTTP/1.1\r\nX: #\r\n\r\n");
         assert_eq!(parser.anomalies, [Some(Anomaly::Fragment), None]);
     }
 
     #[test]
-    fn what_is_waited_for() {
+    fn awaited_part_of_a_request_is_known() {
         let heads = Heads::default();
         for (bytes, awaits) in [
             ("", Awaits::Anything),
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_is_amid() {
+    fn incomplete_requests_are_detected() {
         for (bytes, amid, amid_body) in [
             ("", false, false),
             ("GE", true, false),

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_asks_for_nothing_is_overdue_over_http_2_only() {
+    async fn idle_http_2_connections_time_out() {
         let streams = Streams::new();
         let after = until_overdue(&streams, PREFACE).await.unwrap();
         assert!((IDLE..IDLE + TIMEOUT / 4).contains(&after), "{after:?}");
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_takes_nothing_of_one_answer_is_overdue_whatever_else_goes_on() {
+    async fn unread_answer_times_out_despite_other_activity() {
         let streams = Streams::new();
         let mut taken = streams.begin(None).follow(large());
         assert!(taken.frame().await.unwrap().is_ok());
@@ -196,12 +196,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn answers_that_are_waited_for_are_never_overdue() {
         let streams = Streams::new();
-        let asked = streams.begin(None);
+        let requested = streams.begin(None);
         let silent = futures_util::stream::pending::<Result<Bytes, Infallible>>();
         let mut silent = streams.begin(None).follow(Body::from_stream(silent));
         assert!(futures_util::FutureExt::now_or_never(silent.frame()).is_none());
         assert_eq!(until_overdue(&streams, PREFACE).await, None);
-        drop((asked, silent));
+        drop((requested, silent));
         assert!(until_overdue(&streams, PREFACE).await.is_some());
     }
 

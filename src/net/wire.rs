@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn between_requests_and_in_bodies_nobody_is_hurried() {
+    async fn head_timeout_does_not_apply_between_requests_or_to_bodies() {
         let (mut wire, mut peer) = wire(1 << 10);
         let began = tokio::time::Instant::now();
         let sending = async {
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_has_ended_its_side_is_answered_if_that_is_soon() {
+    async fn half_closed_client_is_answered_within_the_grace_period() {
         let (mut wire, _peer) = half_closed(b"GET / HTTP/1.1\r\n\r\n").await;
         let request = wire.activity.begin();
         let began = Instant::now();
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_ends_a_stream_of_events_is_told_at_once() {
+    async fn client_that_closes_an_event_stream_is_noticed_at_once() {
         let (mut wire, _peer) = half_closed(b"GET / HTTP/1.1\r\n\r\n").await;
         let _request = wire.activity.begin();
         wire.activity.set_event_stream(true);
@@ -287,18 +287,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_ends_within_a_body_is_told_at_once() {
+    async fn client_that_closes_within_a_body_is_noticed_at_once() {
         let post = b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\na";
         let (mut wire, _peer) = half_closed(post).await;
         let _request = wire.activity.begin();
-        let _ = wire.heads.mark(http::Request::new(super::super::Body::empty()));
+        let _ = wire.heads.annotate(http::Request::new(super::super::Body::empty()));
         let began = Instant::now();
         assert_eq!(wire.read(&mut [0]).await.unwrap(), 0);
         assert_eq!(began.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_takes_nothing_gets_nothing() {
+    async fn writes_time_out() {
         let (mut wire, _peer) = wire(4);
         let error = wire.write_all(&[0; 9]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);

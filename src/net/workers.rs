@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_was_running_is_gone_once_they_are_closed() {
+    async fn closing_workers_drops_their_tasks() {
         let workers = Workers::start().unwrap();
         let (held, mut count) = mpsc::channel::<()>(1);
         for _ in 0..workers.workers.len() * 4 {
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_goes_to_each_lane_in_turn() {
+    async fn tasks_are_distributed_round_robin() {
         let workers = Workers::start().unwrap();
         let count = workers.workers.len();
         let mut seen = Vec::new();

@@ -21,13 +21,13 @@ impl Inner {
     pub(super) async fn handle_challenge(
         &self,
         challenge: &Challenge,
-        tell: &watch::Sender<Progress>,
+        progress: &watch::Sender<Progress>,
     ) -> Result<(), LoginError> {
         let lock = self.acquire_lock(|| {
-            tell.send_replace(Progress::Elsewhere);
+            progress.send_replace(Progress::OtherProcess);
         });
         let lock = lock.await?;
-        tell.send_replace(Progress::Preparing);
+        progress.send_replace(Progress::Preparing);
         let record = self.record();
         let record = match record.as_deref() {
             Some(record) if !is_refused(record, challenge) => return Ok(()),
@@ -40,14 +40,14 @@ impl Inner {
                     return Ok(());
                 }
                 // Scopes requested before, also by step-up, are requested again.
-                record.asked.clone()
+                record.details.requested_scopes.clone()
             }
             None => Vec::new(),
         };
         let header = challenge.header().map(str::to_owned);
         let request = self.login_request(record, ClientConfig::default(), header, scopes);
         self.log_in_under_lock(&lock, &request, |page| {
-            tell.send_replace(Progress::Page(page));
+            progress.send_replace(Progress::Page(page));
         })
         .await
         .map(drop)
@@ -92,8 +92,8 @@ impl Inner {
         challenge: &Challenge,
     ) -> Result<Vec<String>, LoginError> {
         let wanted = challenge.scopes();
-        let mut scopes = record.asked.clone();
-        scopes.extend(record.scopes.iter().cloned());
+        let mut scopes = record.details.requested_scopes.clone();
+        scopes.extend(record.details.granted_scopes.iter().cloned());
         let more: Vec<_> = wanted.iter().filter(|scope| !scopes.contains(scope)).collect();
         if more.is_empty() {
             let server = display_url(&self.oauth.server);
@@ -128,7 +128,7 @@ impl Inner {
         scopes: Vec<String>,
     ) -> LoginRequest {
         let is_new = client.id.is_some() || client.document.is_some();
-        match record.filter(|record| record.client.given && !is_new) {
+        match record.filter(|record| record.details.client.given && !is_new) {
             Some(record) => {
                 let client = ClientConfig::of_login(record, client.port);
                 LoginRequest { challenge, scopes, client }

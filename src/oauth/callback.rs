@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn the_one_visit_that_is_waited_for_is_told_from_others() {
+    fn only_the_expected_callback_is_accepted() {
         let host = "127.0.0.1:8000";
         let good = read("GET", host, "/callback?code=c%20d&state=right&iss=https://i");
         assert!(matches!(good, Some(AuthorizationResponse::Code { code, issuer: Some(issuer) })

@@ -1,4 +1,4 @@
-//! The challenge of a server that wants a login.
+//! The challenge of a server that requires a login.
 
 use http::header::WWW_AUTHENTICATE;
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_token_is_not_shown() {
+    fn refused_token_is_not_displayed() {
         let used = HeaderValue::from_static("Bearer hunter2");
         let challenge = Challenge::of(StatusCode::UNAUTHORIZED, &headers(&[]), Some(&used));
         assert!(!format!("{challenge:?}").contains("hunter2"));

@@ -66,7 +66,7 @@ impl Session {
         let record = inner.record();
         if let Some(record) = record.as_deref()
             && (!wanted.again || has_waited)
-            && wanted.scopes.iter().all(|scope| record.asked.contains(scope))
+            && wanted.scopes.iter().all(|scope| record.details.requested_scopes.contains(scope))
             && wanted.client.matches(record)
         {
             if !record.is_due(now()) {
@@ -108,9 +108,9 @@ impl Login {
     fn from_record(record: &Record, is_new: bool) -> Self {
         Self {
             is_new,
-            issuer: record.issuer.clone(),
-            client: record.client.id.clone(),
-            scopes: record.scopes.clone(),
+            issuer: record.details.issuer.clone(),
+            client: record.details.client.id.clone(),
+            scopes: record.details.granted_scopes.clone(),
             expires: record.expires().and_then(|at| Timestamp::from_second(at).ok()),
             renews: record.refresh().is_some(),
         }

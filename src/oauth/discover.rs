@@ -206,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_issuer_is_described_at_its_own_places_only() {
+    fn issuer_metadata_is_only_fetched_from_well_known_urls() {
         let describes =
             |document: &str, issuer: &str| describes(&Url::parse(document).unwrap(), issuer);
         for (document, issuer) in [

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use url::Url;
 
-use crate::terminal::is_trick;
+use crate::terminal::needs_escape;
 
 /// Why there is no login. Messages are for the user and contain no secrets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -138,7 +138,7 @@ pub(super) fn error_chain(error: &(dyn Error + 'static)) -> String {
 /// Untrusted text, truncated, without control and invisible characters that could deceive on a
 /// terminal.
 fn sanitize(words: &str) -> String {
-    let plain = words.chars().map(|c| if is_trick(c) { ' ' } else { c });
+    let plain = words.chars().map(|c| if needs_escape(c) { ' ' } else { c });
     let mut short: String = plain.take(MAX_MESSAGE).collect();
     if words.chars().nth(MAX_MESSAGE).is_some() {
         short.push('…');
@@ -151,12 +151,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_of_servers_are_cut_and_cleaned() {
+    fn server_messages_are_truncated_and_sanitized() {
         let server = Url::parse("https://mcp.example.com/mcp?key=hunter2").unwrap();
         let long = format!("\u{1b}[2J\u{9b}\u{202e}\u{200b}{}", "x".repeat(MAX_MESSAGE));
-        let told = LoginError::failed(&server, long).to_string();
-        assert!(!told.contains(['\u{1b}', '\u{9b}', '\u{202e}', '\u{200b}']), "{told}");
-        assert!(!told.contains("hunter2"), "{told}");
-        assert!(told.ends_with('…') && told.chars().count() < MAX_MESSAGE + 100, "{told}");
+        let error = LoginError::failed(&server, long).to_string();
+        assert!(!error.contains(['\u{1b}', '\u{9b}', '\u{202e}', '\u{200b}']), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+        assert!(error.ends_with('…') && error.chars().count() < MAX_MESSAGE + 100, "{error}");
     }
 }

@@ -56,11 +56,11 @@ impl std::fmt::Debug for ClientConfig {
 impl ClientConfig {
     /// The client that `login` was made with.
     pub(super) fn of_login(login: &Record, port: u16) -> Self {
-        let client = &login.client;
+        let client = &login.details.client;
         Self {
             id: Some(client.id.clone()),
             secret: client.secret.as_ref().map(|it| it.expose().to_owned().into()),
-            issuer: Some(login.issuer.clone()),
+            issuer: Some(login.details.issuer.clone()),
             document: None,
             port: if port == 0 { client.port } else { port },
         }
@@ -68,11 +68,14 @@ impl ClientConfig {
 
     /// Whether `login` was made as this client; `true` if none is configured.
     pub(super) fn matches(&self, login: &Record) -> bool {
-        let kept = login.client.secret.as_ref().map(Secret::expose);
+        let kept = login.details.client.secret.as_ref().map(Secret::expose);
         let is_same_secret = |secret: &zeroize::Zeroizing<String>| kept == Some(secret.as_str());
-        self.id.as_ref().is_none_or(|id| *id == login.client.id)
+        self.id.as_ref().is_none_or(|id| *id == login.details.client.id)
             && self.secret.as_ref().is_none_or(is_same_secret)
-            && self.issuer.as_ref().is_none_or(|issuer| is_same_issuer(issuer, &login.issuer))
+            && self
+                .issuer
+                .as_ref()
+                .is_none_or(|issuer| is_same_issuer(issuer, &login.details.issuer))
     }
 }
 
@@ -91,7 +94,7 @@ pub(super) struct PreparedLogin<'p> {
     oauth: &'p OAuthClient,
     found: Discovered,
     client: ClientRegistration,
-    asked: Vec<String>,
+    scopes: Vec<String>,
     state: String,
     resource: String,
     port: CallbackListener,
@@ -117,21 +120,21 @@ impl OAuthClient {
         let port = port.map_err(|error| {
             LoginError::failed(&self.server, format!("no port for the callback: {error}"))
         })?;
-        let mut asked = request.scopes.clone();
-        if asked.is_empty() {
-            asked = found.manager.select_initial_scopes(&[]).await;
-        } else if offers_offline(&found) && !asked.iter().any(|scope| scope == OFFLINE_ACCESS) {
-            asked.push(OFFLINE_ACCESS.to_owned());
+        let mut scopes = request.scopes.clone();
+        if scopes.is_empty() {
+            scopes = found.manager.select_initial_scopes(&[]).await;
+        } else if offers_offline(&found) && !scopes.iter().any(|scope| scope == OFFLINE_ACCESS) {
+            scopes.push(OFFLINE_ACCESS.to_owned());
         }
         let client =
-            self.select_client(&mut found, &request.client, port.redirect(), &asked).await?;
-        let scopes: Vec<&str> = asked.iter().map(String::as_str).collect();
-        let page = found.manager.get_authorization_url(&scopes).await;
+            self.select_client(&mut found, &request.client, port.redirect(), &scopes).await?;
+        let scope_names: Vec<&str> = scopes.iter().map(String::as_str).collect();
+        let page = found.manager.get_authorization_url(&scope_names).await;
         let page = page.map_err(|error| self.login_error(&error))?;
         let mut page = self.trust.parse(&page).ok_or_else(|| {
             LoginError::untrusted(&self.server, "its login page has an address not to be opened")
         })?;
-        if asked.iter().any(|scope| scope == OFFLINE_ACCESS) {
+        if scopes.iter().any(|scope| scope == OFFLINE_ACCESS) {
             // Without it, OpenID providers omit the refresh token.
             page.query_pairs_mut().append_pair("prompt", "consent");
         }
@@ -144,7 +147,7 @@ impl OAuthClient {
         else {
             return Err(LoginError::failed(&self.server, "the login page lacks its state"));
         };
-        Ok(PreparedLogin { oauth: self, found, client, asked, state, resource, port, page })
+        Ok(PreparedLogin { oauth: self, found, client, scopes, state, resource, port, page })
     }
 
     /// Selects the client, in the order of MCP's specification: registered by hand, described
@@ -215,7 +218,7 @@ impl PreparedLogin<'_> {
 
     /// Waits up to `login_timeout` for the callback, and exchanges the code.
     pub(super) async fn finish(self, login_timeout: Duration) -> Result<Record, LoginError> {
-        let Self { oauth, found, client, asked, state, resource, port, page: _ } = self;
+        let Self { oauth, found, client, scopes, state, resource, port, page: _ } = self;
         let mut callback = port.expect(&state);
         let request = wait_for_callback(oauth, &mut callback, login_timeout).await;
         let ended = match request {
@@ -238,12 +241,12 @@ impl PreparedLogin<'_> {
             issuer: found.issuer,
             client,
             // They are displayed.
-            scopes: {
+            granted_scopes: {
                 let mut scopes = found.manager.get_current_scopes().await;
                 scopes.retain(|scope| is_printable(scope));
                 scopes
             },
-            asked,
+            requested_scopes: scopes,
             revocation: found.revocation,
             challenge: found.challenge,
         };

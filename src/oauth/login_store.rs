@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_is_kept_for_its_owner_only_and_forgotten() {
+    fn login_file_is_private_and_can_be_removed() {
         let (_folder, store) = store();
         assert_eq!(store.load().unwrap(), None);
         let lock = store.try_lock().unwrap().unwrap();
@@ -195,7 +195,7 @@ mod tests {
         let (_folder, store) = store();
         let lock = store.try_lock().unwrap().unwrap();
         let mut other = record("tok3n", Some(60), 0);
-        other.server = "https://other.example.com/".to_owned();
+        other.details.server = "https://other.example.com/".to_owned();
         store.save(&lock, &other).unwrap();
         assert!(store.load().is_err());
         fs::write(store.path(), r#"{"version": "tok3n"}"#).unwrap();

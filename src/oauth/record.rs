@@ -1,4 +1,4 @@
-//! A stored login: its tokens, whose they are, what for, and until when.
+//! A stored login: its tokens, their owner, scopes and expiry.
 
 use std::fmt;
 
@@ -98,23 +98,8 @@ pub(super) struct Grant {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Record {
     version: u32,
-    /// The server's URL, as called.
-    pub(super) server: String,
-    /// The resource that the token is for (RFC 8707).
-    pub(super) resource: String,
-    /// The authorization server that issued the token.
-    pub(super) issuer: String,
-    /// The client it was issued to.
-    pub(super) client: ClientRegistration,
-    /// The granted scopes; `asked` are those requested.
-    pub(super) scopes: Vec<String>,
-    pub(super) asked: Vec<String>,
-    /// The revocation endpoint (RFC 7009), if any.
-    pub(super) revocation: Option<String>,
-    /// The `WWW-Authenticate` challenge that led to the login: some servers name their
-    /// authorization server nowhere else.
-    #[serde(default)]
-    pub(super) challenge: Option<String>,
+    #[serde(flatten)]
+    pub(super) details: LoginDetails,
     access_token: Secret,
     refresh_token: Option<Secret>,
     by: ObtainedBy,
@@ -124,32 +109,35 @@ pub(super) struct Record {
 }
 
 /// A login without its tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct LoginDetails {
+    /// The server's URL, as called.
     pub(super) server: String,
+    /// The resource that the token is for (RFC 8707).
     pub(super) resource: String,
+    /// The authorization server that issued the token.
     pub(super) issuer: String,
+    /// The client it was issued to.
     pub(super) client: ClientRegistration,
-    pub(super) scopes: Vec<String>,
-    pub(super) asked: Vec<String>,
+    /// The granted scopes.
+    #[serde(rename = "scopes")]
+    pub(super) granted_scopes: Vec<String>,
+    #[serde(rename = "asked")]
+    pub(super) requested_scopes: Vec<String>,
+    /// The revocation endpoint (RFC 7009), if any.
     pub(super) revocation: Option<String>,
+    /// The `WWW-Authenticate` challenge that led to the login: some servers name their
+    /// authorization server nowhere else.
+    #[serde(default)]
     pub(super) challenge: Option<String>,
 }
 
 impl Record {
     /// A login made at `now` (Unix time in seconds).
     pub(super) fn new(details: LoginDetails, grant: Grant, now: i64) -> Self {
-        let LoginDetails { server, resource, issuer, client, scopes, asked, revocation, challenge } =
-            details;
         Self {
             version: VERSION,
-            server,
-            resource,
-            issuer,
-            client,
-            scopes,
-            asked,
-            revocation,
-            challenge,
+            details,
             access_token: grant.access_token,
             refresh_token: grant.refresh_token,
             by: ObtainedBy::Login,
@@ -177,7 +165,7 @@ impl Record {
 
     /// Whether the file has this version's format, and is for `server`.
     pub(super) fn is_for(&self, server: &str) -> bool {
-        self.version == VERSION && self.server == server
+        self.version == VERSION && self.details.server == server
     }
 
     /// The `Authorization` header; `None` if the token is not valid in one.
@@ -241,8 +229,8 @@ pub(super) mod tests {
             resource: "https://mcp.example.com/mcp".to_owned(),
             issuer: "https://login.example.com".to_owned(),
             client,
-            scopes: vec!["read".to_owned()],
-            asked: vec!["read".to_owned()],
+            granted_scopes: vec!["read".to_owned()],
+            requested_scopes: vec!["read".to_owned()],
             revocation: None,
             challenge: None,
         };
@@ -278,7 +266,17 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn no_secret_is_shown() {
+    fn stored_format_is_stable() {
+        let stored = r#"{"version":1,"server":"https://mcp.example.com/mcp","resource":"https://mcp.example.com/mcp","issuer":"https://login.example.com","client":{"id":"client","secret":"hunter2","redirect":"http://127.0.0.1:1/callback","port":0,"given":false},"scopes":["read"],"asked":["read"],"revocation":null,"challenge":null,"access_token":"t","refresh_token":"t-again","by":"login","received":5,"expires":15}"#;
+        let login = record("t", Some(10), 5);
+        assert_eq!(serde_json::to_string(&login).unwrap(), stored);
+        assert_eq!(serde_json::from_str::<Record>(stored).unwrap(), login);
+        let without_challenge = stored.replace(r#""challenge":null,"#, "");
+        assert_eq!(serde_json::from_str::<Record>(&without_challenge).unwrap(), login);
+    }
+
+    #[test]
+    fn debug_output_contains_no_secret() {
         let login = record("tok3n", Some(10), 0);
         let shown = format!("{login:?} {:?}", login.header());
         for secret in ["tok3n", "hunter2"] {

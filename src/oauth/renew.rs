@@ -31,14 +31,14 @@ impl OAuthClient {
         challenge: Option<&str>,
     ) -> Result<Option<Record>, LoginError> {
         let Some(refresh) = record.refresh() else { return Ok(None) };
-        let mut found = self.discover(challenge.or(record.challenge.as_deref())).await?;
-        if found.issuer != record.issuer {
-            return match record.client.given {
+        let mut found = self.discover(challenge.or(record.details.challenge.as_deref())).await?;
+        if found.issuer != record.details.issuer {
+            return match record.details.client.given {
                 false => Ok(None),
-                true => Err(self.issuer_changed(&record.issuer, &found.issuer)),
+                true => Err(self.issuer_changed(&record.details.issuer, &found.issuer)),
             };
         }
-        self.configure_client(&mut found, &record.client)?;
+        self.configure_client(&mut found, &record.details.client)?;
         let kept = InMemoryCredentialStore::new();
         kept.save(self.stored_credentials(record, refresh)?)
             .await
@@ -48,13 +48,13 @@ impl OAuthClient {
             Ok(response) => {
                 let grant = self.grant(&response)?;
                 let mut renewed = record.renewed(grant, Timestamp::now().as_second());
-                renewed.challenge = found.challenge;
+                renewed.details.challenge = found.challenge;
                 Ok(Some(renewed))
             }
             Err(AuthError::TokenRefreshRejected(_) | AuthError::AuthorizationRequired) => Ok(None),
             Err(error) => match found.refusal().as_deref() {
-                Some("invalid_client" | "unauthorized_client") if record.client.given => {
-                    Err(self.client_rejected(&record.client.id))
+                Some("invalid_client" | "unauthorized_client") if record.details.client.given => {
+                    Err(self.client_rejected(&record.details.client.id))
                 }
                 Some(refusal) if PERMANENT_ERRORS.contains(&refusal) => Ok(None),
                 _ => Err(self.login_error(&error)),
@@ -97,20 +97,25 @@ impl OAuthClient {
         }));
         let response = response
             .map_err(|_| LoginError::failed(&self.server, "the refresh token cannot be read"))?;
-        let client = record.client.id.clone();
-        Ok(StoredCredentials::new(client, Some(response), record.scopes.clone(), None))
+        let client = record.details.client.id.clone();
+        Ok(StoredCredentials::new(
+            client,
+            Some(response),
+            record.details.granted_scopes.clone(),
+            None,
+        ))
     }
 
     /// Revokes `record`'s tokens (RFC 7009), the refresh token first, as most servers then
     /// revoke the rest. `None` if the issuer has no revocation endpoint.
     pub(super) async fn revoke_tokens(&self, record: &Record) -> Option<Result<(), LoginError>> {
-        let endpoint = record.revocation.as_deref()?;
+        let endpoint = record.details.revocation.as_deref()?;
         let refresh = record.refresh().map(|token| (token, "refresh_token"));
         for (token, kind) in refresh.into_iter().chain([(record.access(), "access_token")]) {
             let mut form = form_urlencoded::Serializer::new(String::new());
             form.append_pair("token", token.expose()).append_pair("token_type_hint", kind);
-            form.append_pair("client_id", &record.client.id);
-            let proof = record.client.basic();
+            form.append_pair("client_id", &record.details.client.id);
+            let proof = record.details.client.basic();
             if let Err(error) = self.revoke(endpoint, proof, form.finish()).await {
                 return Some(Err(error));
             }

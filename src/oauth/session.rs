@@ -94,7 +94,7 @@ pub(super) enum Progress {
     /// Discovery is running.
     Preparing,
     /// Another process is logging in.
-    Elsewhere,
+    OtherProcess,
     /// The user has to open this page.
     Page(String),
     /// It has ended, at this time.
@@ -177,7 +177,7 @@ impl Session {
         match latest {
             Progress::Ended(result, _) => result,
             Progress::Page(url) => Err(LoginError::Waiting { server, url: Some(url) }),
-            Progress::Elsewhere => Err(LoginError::Waiting { server, url: None }),
+            Progress::OtherProcess => Err(LoginError::Waiting { server, url: None }),
             Progress::Preparing => {
                 Err(LoginError::failed(self.server(), "its authorization server does not answer"))
             }
@@ -218,12 +218,12 @@ impl Session {
                 _ => return Ok(progress.clone()),
             }
         }
-        let (tell, progress) = watch::channel(Progress::Preparing);
+        let (sender, progress) = watch::channel(Progress::Preparing);
         *attempt = Some(progress.clone());
         let (inner, challenge) = (Arc::clone(&self.inner), challenge.clone());
         tokio::spawn(async move {
-            let result = inner.handle_challenge(&challenge, &tell).await;
-            tell.send_replace(Progress::Ended(result, Instant::now()));
+            let result = inner.handle_challenge(&challenge, &sender).await;
+            sender.send_replace(Progress::Ended(result, Instant::now()));
         });
         Ok(progress)
     }
@@ -288,10 +288,7 @@ impl Inner {
     }
 
     async fn lock_and_renew(&self, record: &Record) -> Result<Arc<Record>, LoginError> {
-        let lock = self
-            .lock(RENEWAL_LOCK_TIMEOUT)
-            .await?
-            .ok_or_else(|| LoginError::failed(&self.oauth.server, "a login is under way"))?;
+        let lock = self.lock_for_renewal().await?;
         match self.record() {
             Some(current) if current.access() != record.access() => return Ok(current),
             _ => {}
@@ -304,15 +301,17 @@ impl Inner {
 
     /// Renews the token that `challenge` refused, without asking the user.
     async fn renew_refused(&self, challenge: &Challenge) -> Result<(), LoginError> {
-        let lock = self
-            .lock(RENEWAL_LOCK_TIMEOUT)
-            .await?
-            .ok_or_else(|| LoginError::failed(&self.oauth.server, "a login is under way"))?;
+        let lock = self.lock_for_renewal().await?;
         match self.record() {
             Some(record) if !is_refused(&record, challenge) => Ok(()),
             Some(record) if self.try_renew(&lock, &record, challenge).await? => Ok(()),
             _ => Err(self.login_required()),
         }
+    }
+
+    async fn lock_for_renewal(&self) -> Result<Lock, LoginError> {
+        let lock = self.lock(RENEWAL_LOCK_TIMEOUT).await?;
+        lock.ok_or_else(|| LoginError::failed(&self.oauth.server, "a login is under way"))
     }
 
     fn login_required(&self) -> LoginError {

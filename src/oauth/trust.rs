@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_near_server_may_point_near() {
+    fn private_server_may_point_to_private_addresses() {
         assert!(allowed("http://127.0.0.1:3000/mcp", "http://localhost:4000/authorize"));
         assert!(allowed("http://127.0.0.1:3000/mcp", "https://login.example.com/authorize"));
         assert!(allowed("https://10.0.0.4/mcp", "https://10.0.0.9/authorize"));

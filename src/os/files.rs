@@ -1,4 +1,4 @@
-//! Files that are nobody else's, files written whole, and what tells one from another.
+//! Private files, atomic writes, and the identity of files.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_is_not_created_again() {
+    fn existing_file_is_not_created_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("master.key");
         create(&path, b"one", private(&mut OpenOptions::new())).unwrap();
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_told_from_the_one_that_took_its_name() {
+    fn replaced_file_is_detected() {
         use std::os::unix::fs::MetadataExt as _;
         let folder = tempfile::tempdir().unwrap();
         let (one, link) = (folder.path().join("one"), folder.path().join("link"));

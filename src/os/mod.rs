@@ -40,7 +40,7 @@ pub const STOP_GRACE: Duration = Duration::from_millis(2_000);
 pub const SWEEP_GRACE: Duration = Duration::from_millis(500);
 
 /// Interval of polling whether our standard output is still read.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Prefix of the gate's own variables, which servers do not inherit.
 pub const VARIABLE_PREFIX: &str = "AGENTGATE_";
@@ -72,19 +72,19 @@ pub struct Streams {
 }
 
 /// Receives lines that a server writes to standard error: the program's name, and the line.
-pub type Listener = fn(&str, &str);
+pub type StderrListener = fn(&str, &str);
 
-static LISTENER: OnceLock<Listener> = OnceLock::new();
+static LISTENER: OnceLock<StderrListener> = OnceLock::new();
 
-/// Maximum length of a line for a [`Listener`], in bytes; longer ones are split.
+/// Maximum length of a line for a [`StderrListener`], in bytes; longer ones are split.
 const MAX_LINE: u64 = 16 << 10;
 
 /// Passes lines on servers' standard error to `listener` from now on, instead of sharing ours.
-pub fn listen_to_servers(listener: Listener) {
+pub fn forward_server_stderr(listener: StderrListener) {
     let _ = LISTENER.set(listener);
 }
 
-async fn pass_on(program: String, errors: Source, listener: Listener) {
+async fn forward_stderr(program: String, errors: Source, listener: StderrListener) {
     let mut errors = BufReader::new(errors);
     let mut line = Vec::new();
     while (&mut errors).take(MAX_LINE).read_until(b'\n', &mut line).await.is_ok_and(|n| n > 0) {
@@ -96,7 +96,7 @@ async fn pass_on(program: String, errors: Source, listener: Listener) {
 impl Child {
     /// Starts `program` so that it and its descendants end with this process, even if that is
     /// killed. The gate's own variables are not inherited. Standard error is shared, unless
-    /// [`listen_to_servers`] was called.
+    /// [`forward_server_stderr`] was called.
     ///
     /// # Errors
     /// If no process can be created. On Unix, a program that does not exist is reported by exit
@@ -118,7 +118,7 @@ impl Child {
         let listener = LISTENER.get();
         let (inner, streams, errors) = imp::spawn(program, args, hidden, listener.is_some())?;
         if let (Some(listener), Some(errors)) = (listener, errors) {
-            tokio::spawn(pass_on(program.display().to_string(), errors, *listener));
+            tokio::spawn(forward_stderr(program.display().to_string(), errors, *listener));
         }
         Ok((Self { inner }, streams))
     }
@@ -127,7 +127,7 @@ impl Child {
     ///
     /// # Errors
     /// As [`Child::spawn`].
-    pub fn spawn_heard(
+    pub fn spawn_with_stderr(
         program: &OsString,
         args: &[OsString],
     ) -> io::Result<(Self, Streams, Option<Source>)> {
@@ -209,8 +209,8 @@ impl StopRequests {
         match &mut self.inner {
             Teller::System(system) => system.next().await,
             Teller::Owner(owner) => {
-                let told = owner.wait_for(Option::is_some).await.map(|how| *how);
-                match told {
+                let how = owner.wait_for(Option::is_some).await.map(|how| *how);
+                match how {
                     Ok(how) => how.unwrap_or(Stop::Terminate),
                     // The owner is gone: there will be no more.
                     Err(_) => std::future::pending().await,
@@ -248,7 +248,7 @@ pub fn stdio() -> io::Result<(Source, Sink)> {
 /// Waits until our standard output is no longer read, on systems that can tell before a write.
 pub async fn unread() {
     while imp::is_read() {
-        sleep(LOOK).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 

@@ -29,14 +29,14 @@ pub(super) fn supervise(parent: u32, program: &OsString, args: &[OsString]) -> i
 async fn run(parent: u32, program: &OsString, args: &[OsString]) -> io::Result<u8> {
     // Before starting the server, so that no stop request is missed.
     let mut requests = StopRequests::listen()?;
-    tie_to_parent(parent)?;
+    end_with_parent(parent)?;
     adopt_orphans();
     let mut server = match Command::new(program).args(args).process_group(0).spawn() {
         Ok(server) => server,
         Err(error) => return Ok(not_started(program, &error)),
     };
     let group = server.id().and_then(pid);
-    let_go_of_the_conversation()?;
+    close_own_stdio()?;
     let status = tokio::select! {
         status = server.wait() => status?,
         how = requests.next() => end(&mut server, group, how).await?,
@@ -79,7 +79,7 @@ fn signal_group(group: Option<Pid>, signal: Signal) {
 
 /// Closes our copies of the server's streams, so that the server notices when the gate closes
 /// its end, and vice versa.
-fn let_go_of_the_conversation() -> io::Result<()> {
+fn close_own_stdio() -> io::Result<()> {
     let nothing = File::options().read(true).write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdin(&nothing)?;
     rustix::stdio::dup2_stdout(&nothing)?;
@@ -89,7 +89,7 @@ fn let_go_of_the_conversation() -> io::Result<()> {
 /// Requests `SIGTERM` for when the gate dies. The signal is bound to the gate's *thread* that
 /// spawned us, its main thread.
 #[cfg(target_os = "linux")]
-fn tie_to_parent(parent: u32) -> io::Result<()> {
+fn end_with_parent(parent: u32) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
     if getppid() == pid(parent) {
         return Ok(());
@@ -99,7 +99,7 @@ fn tie_to_parent(parent: u32) -> io::Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn tie_to_parent(_parent: u32) -> io::Result<()> {
+fn end_with_parent(_parent: u32) -> io::Result<()> {
     Ok(())
 }
 

@@ -38,7 +38,7 @@ pub(super) fn spawn(
     program: &OsString,
     args: &[OsString],
     hidden: impl Iterator<Item = OsString>,
-    is_heard: bool,
+    pipes_stderr: bool,
 ) -> io::Result<(Child, Streams, Option<Source>)> {
     super::supervisor::adopt_orphans();
     let (input_read, input_write) = io::pipe()?;
@@ -50,7 +50,7 @@ pub(super) fn spawn(
         command.env_remove(name);
     }
     command.stdin(Stdio::from(input_read)).stdout(Stdio::from(output_write));
-    if is_heard {
+    if pipes_stderr {
         command.stderr(Stdio::piped());
     }
     // Locked until registered, so that it is not mistaken for an orphan.

@@ -20,7 +20,7 @@ pub(super) fn spawn(
     program: &OsString,
     args: &[OsString],
     hidden: impl Iterator<Item = OsString>,
-    is_heard: bool,
+    pipes_stderr: bool,
 ) -> io::Result<(Child, Streams, Option<Source>)> {
     // `npx` is `npx.cmd`: CreateProcess does not use PATHEXT.
     let path = which::which(program).map_err(|error| {
@@ -28,7 +28,7 @@ pub(super) fn spawn(
     })?;
     let mut command = CommandWrap::with_new(path, |command| {
         command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
-        if is_heard {
+        if pipes_stderr {
             command.stderr(Stdio::piped());
         }
         for name in hidden {

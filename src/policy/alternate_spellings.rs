@@ -4,7 +4,7 @@
 use super::relative_path::is_drive;
 use super::texts::Texts;
 use super::{coercion, relative_path, shell, uri, windows};
-use crate::fold::{is_disguised, seen};
+use crate::fold::{fold_keeping_case, is_disguised};
 use crate::json::{Json, Object};
 
 /// Maximum length of a text that may be a name, in bytes.
@@ -139,7 +139,8 @@ fn is_plain(text: &str) -> bool {
 /// `text` without invisible characters, and, if it is short, without surrounding white space and
 /// quotes. Keeps case.
 fn visible(text: &str) -> Option<String> {
-    let seen = (text.len() <= LONGEST_NAME || is_disguised(text)).then(|| seen(text))?;
+    let seen =
+        (text.len() <= LONGEST_NAME || is_disguised(text)).then(|| fold_keeping_case(text))?;
     let bare = seen.trim_matches(['"', '\'']);
     (bare != text).then(|| bare.to_owned())
 }

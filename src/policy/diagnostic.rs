@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anstyle::{AnsiColor, Style};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use crate::terminal::is_trick;
+use crate::terminal::needs_escape;
 
 /// Maximum length of the part of a line that is shown, in characters.
 const SHOWN_LINE: usize = 160;
@@ -179,7 +179,7 @@ impl Diagnostic {
 fn printable(text: &str) -> String {
     let visible = |character: char| match character {
         '\t' => ' ',
-        trick if is_trick(trick) => '\u{fffd}',
+        trick if needs_escape(trick) => '\u{fffd}',
         other => other,
     };
     text.chars().map(visible).collect()
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn survives_places_that_do_not_exist_and_hostile_lines() {
+    fn missing_folders_and_hostile_input_are_survived() {
         let source = Source::new("p", &format!("\u{1b}[2J{}", "x".repeat(10_000)));
         for (line, column, length) in [(1, 9_000, 5_000), (9, 9, 9), (0, 0, 0), (1, 0, 0)] {
             let span = Span { line, column, length };

@@ -88,11 +88,11 @@ impl Place {
 }
 
 fn near_misses(rules: &RuleSet, decided: Option<&Rule>, subject: Subject<'_>) -> Vec<NearMiss> {
-    let asked = rules
+    let candidates = rules
         .rules
         .iter()
         .take_while(|rule| decided.is_none_or(|decided| !std::ptr::eq(*rule, decided)));
-    asked.filter_map(|rule| near_miss(rule, subject)).take(MAX_NEAR_MISSES).collect()
+    candidates.filter_map(|rule| near_miss(rule, subject)).take(MAX_NEAR_MISSES).collect()
 }
 
 /// The single key that keeps the rule from matching. Rules for another tool or path are no near

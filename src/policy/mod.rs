@@ -228,7 +228,7 @@ impl Policy {
     /// Whether, and in which mode, a rule names a method that servers send to clients, so that
     /// messages from servers must be read. `None` if they all pass.
     #[must_use]
-    pub fn judges_servers(&self) -> Option<Mode> {
+    pub fn server_message_mode(&self) -> Option<Mode> {
         let names = |rules: &Option<RuleSet>| {
             rules.as_ref().is_some_and(|rules| rules.methods.any_from_servers())
         };

@@ -1,7 +1,7 @@
 //! Paths relative to a folder that only the server knows: its working directory, or a home
 //! directory (`~`). They may be absolute paths that policies name. Pure.
 
-use crate::fold::{is_much_longer, loosen};
+use crate::fold::{fold_text, is_much_longer};
 
 /// Words that shells and many servers replace by the home directory, besides `~`.
 const HOME: [&str; 3] = ["$home", "${home}", "%userprofile%"];
@@ -102,11 +102,11 @@ pub(super) fn begins_homes(path: &str) -> bool {
 pub(super) fn may_be(text: &str, path: &str) -> bool {
     let may_be_it = |text: &&str| !is_much_longer(text, path.len());
     let is_of_home = |below: &str| {
-        let below = loosen(below.trim_start_matches(['/', '\\']));
-        below_homes(text).filter(may_be_it).any(|other| loosen(other) == below)
+        let below = fold_text(below.trim_start_matches(['/', '\\']));
+        below_homes(text).filter(may_be_it).any(|other| fold_text(other) == below)
     };
-    let relative = relative(text).filter(may_be_it).map(loosen);
-    relative.is_some_and(|relative| tails(path).any(|tail| relative == loosen(tail)))
+    let relative = relative(text).filter(may_be_it).map(fold_text);
+    relative.is_some_and(|relative| tails(path).any(|tail| relative == fold_text(tail)))
         || below_tilde(path).is_some_and(is_of_home)
 }
 

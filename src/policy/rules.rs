@@ -155,8 +155,8 @@ impl Fallback {
                 Reason::Annotations(annotations::reason(subject.action)),
             ),
             DefaultEffect::Fixed(decision) => {
-                let said = self.reason.as_ref().map(|words| Reason::Written(Arc::clone(words)));
-                (decision, said.unwrap_or(Reason::NoRule(decision)))
+                let written = self.reason.as_ref().map(|words| Reason::Written(Arc::clone(words)));
+                (decision, written.unwrap_or(Reason::NoRule(decision)))
             }
         };
         Verdict { decision, ..verdict(subject, &self.policy, &self.rule, reason) }

@@ -205,7 +205,7 @@ fn conditions_nest() {
 }
 
 #[test]
-fn hints_decide_if_the_policy_says_so() {
+fn hints_decide_if_the_policy_delegates_to_them() {
     for policy in
         [Policy::built_in("annotations").unwrap(), policy("name: p\ndefault_effect: annotations")]
     {

@@ -11,7 +11,7 @@ use super::glob::{Glob, GlobError};
 use super::relative_path::{begins_homes, below_homes, below_tilde, relative, tails};
 use super::ternary::Ternary;
 use super::{host, whitespace};
-use crate::fold::loosen;
+use crate::fold::fold_text;
 
 /// A text and its other forms, computed when needed.
 #[derive(Debug)]
@@ -93,14 +93,14 @@ impl Part<Box<str>> {
     pub(super) fn prefix(text: &str) -> Self {
         // A suffix that is only part of a name would match too much.
         let whole = |tail: &str| if tail.contains('/') { tail.into() } else { format!("{tail}/") };
-        let tails = tails(text).map(|tail| loosen(&whole(tail)).into()).collect();
-        let at_home = at_home(text).map(|below| loosen(below).into());
+        let tails = tails(text).map(|tail| fold_text(&whole(tail)).into()).collect();
+        let at_home = at_home(text).map(|below| fold_text(below).into());
         Self { tails, at_home, of_homes: begins_homes(text), ..Self::plain(text) }
     }
 
     pub(super) fn plain(text: &str) -> Self {
         // If only rare white space remains, nothing may match loosely.
-        let loose = Some(loosen(text)).filter(|loose| !loose.trim().is_empty());
+        let loose = Some(fold_text(text)).filter(|loose| !loose.trim().is_empty());
         let spaced =
             loose.as_deref().filter(|loose| whitespace::is_in(loose)).map(whitespace::collapsed);
         Self {
@@ -117,8 +117,8 @@ impl Part<Box<str>> {
 
 impl Part<Glob> {
     pub(super) fn glob(text: &str) -> Result<Self, GlobError> {
-        let tails = tails(text).filter_map(|tail| Glob::new(&loosen(tail)).ok()).collect();
-        let loose = loosen(text);
+        let tails = tails(text).filter_map(|tail| Glob::new(&fold_text(tail)).ok()).collect();
+        let loose = fold_text(text);
         let spaced =
             whitespace::is_in(&loose).then(|| Glob::new(&whitespace::collapsed(&loose)).ok());
         Ok(Self {
@@ -126,7 +126,7 @@ impl Part<Glob> {
             loose: Glob::new(&loose).ok(),
             tails,
             of_homes: begins_homes(text),
-            at_home: at_home(text).and_then(|below| Glob::new(&loosen(below)).ok()),
+            at_home: at_home(text).and_then(|below| Glob::new(&fold_text(below)).ok()),
             spaced: spaced.flatten().filter(|glob| !glob.matches(" ")),
             topics: Topics::of(text),
         })
@@ -272,7 +272,7 @@ impl<'t> Text<'t> {
     }
 
     fn loose(&self) -> &str {
-        let other = || match loosen(self.written()) {
+        let other = || match fold_text(self.written()) {
             Cow::Borrowed(_) => None,
             Cow::Owned(loose) => Some(loose),
         };
@@ -288,6 +288,6 @@ impl Text<'static> {
 
 impl Spaced {
     fn loose(&self) -> &str {
-        self.loose.get_or_init(|| loosen(&self.written).into_owned())
+        self.loose.get_or_init(|| fold_text(&self.written).into_owned())
     }
 }

@@ -65,15 +65,19 @@ fn write_all(out: &mut String, server: &str, tools: &[ToolHints]) -> std::fmt::R
 
 /// The declared hints, for a comment.
 fn declared(hints: &DeclaredHints) -> String {
-    let said = [
+    let member = [
         ("readOnlyHint", hints.read_only),
         ("destructiveHint", hints.destructive),
         ("idempotentHint", hints.idempotent),
         ("openWorldHint", hints.open_world),
     ];
-    let said: Vec<String> =
-        said.iter().filter_map(|(name, hint)| Some(format!("{name}: {}", (*hint)?))).collect();
-    if said.is_empty() { "no hints, so the worst is assumed".to_owned() } else { said.join(", ") }
+    let member: Vec<String> =
+        member.iter().filter_map(|(name, hint)| Some(format!("{name}: {}", (*hint)?))).collect();
+    if member.is_empty() {
+        "no hints, so the worst is assumed".to_owned()
+    } else {
+        member.join(", ")
+    }
 }
 
 /// Whether `name` as a glob matches only itself.

@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn scalars_have_the_types_they_look_like() {
+    fn plain_scalars_are_typed() {
         for (yaml, expected) in [
             ("a: 1", r#"{"a":1}"#),
             ("a: 1.10", r#"{"a":1.10}"#),

@@ -90,7 +90,7 @@ fn paths_are_read_as_the_proxy_reads_them() {
 
 #[test]
 fn queries_and_headers_are_read_as_the_proxy_reads_them() {
-    let told = |request: &str| {
+    let fault_of = |request: &str| {
         let text = format!(r#"{{"provider":"notion","method":"POST",{request}}}"#);
         match parsed(&text).target {
             Target::Malformed(found) => Some(found.what),
@@ -103,7 +103,7 @@ fn queries_and_headers_are_read_as_the_proxy_reads_them() {
         r#""path":"/a","query":"b;_method=DELETE""#,
         r#""path":"/a?b=1","query":{"_method":"DELETE"}"#,
     ] {
-        assert_eq!(told(request).as_ref(), Some(&overridden), "{request}");
+        assert_eq!(fault_of(request).as_ref(), Some(&overridden), "{request}");
     }
     for (request, fault) in [
         (r#""path":"/a","query":{"b":"\u0000"}"#, HeadError::Query("it holds a NUL")),
@@ -115,15 +115,15 @@ fn queries_and_headers_are_read_as_the_proxy_reads_them() {
             HeadError::Override("x-http-method".to_owned()),
         ),
     ] {
-        assert_eq!(told(request), Some(fault.to_string()), "{request}");
+        assert_eq!(fault_of(request), Some(fault.to_string()), "{request}");
     }
     let twice = r#""path":"/a","headers":{"Content-Type":["a/b","c/d"]}"#;
-    assert!(told(twice).is_some_and(|told| told.contains("twice")));
+    assert!(fault_of(twice).is_some_and(|fault| fault.contains("twice")));
     for request in [
         r#""path":"/a?b=100%&c=_method","query":{"d":";#&_method=x"}"#,
         r#""path":"/a","headers":{"Accept":["a/b","c/d"],"X-Trace":"caf\u00e9"}"#,
     ] {
-        assert_eq!(told(request), None, "{request}");
+        assert_eq!(fault_of(request), None, "{request}");
     }
 }
 

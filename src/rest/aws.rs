@@ -2,15 +2,26 @@
 //! Neither exists without the feature `aws`.
 
 #[cfg(feature = "aws")]
-pub use super::sigv4::{
-    ClientRequest, PresentedSignature as Claim, SignedChunks, chunks::Chain, is_presigned,
-};
+pub use super::sigv4::{PresentedSignature as Claim, SignedChunks, chunks::Chain, is_presigned};
 
 use http::request::Parts;
 use http::{HeaderMap, Uri};
 
 use crate::action::aws_place;
 use crate::store::directory::Directory;
+
+/// The request as sent by the client.
+#[derive(Debug, Clone)]
+pub struct ClientRequest {
+    /// The method.
+    pub method: String,
+    /// The path including the gate's prefix, as sent.
+    pub path: String,
+    /// The query as sent.
+    pub query: String,
+    /// All headers.
+    pub headers: HeaderMap,
+}
 
 /// A request to sign.
 #[derive(Debug)]
@@ -73,7 +84,7 @@ pub fn sign(request: &Unsigned<'_>, headers: &mut HeaderMap) -> Result<Chain, St
 
 #[cfg(not(feature = "aws"))]
 mod without {
-    use super::{Directory, HeaderMap, Parts, Unsigned};
+    use super::{ClientRequest, Directory, HeaderMap, Parts, Unsigned};
     use crate::net::Body;
     use crate::store::agents::AgentRecord;
     use std::sync::Arc;
@@ -93,19 +104,6 @@ mod without {
     /// Uninhabited.
     #[derive(Debug, thiserror::Error)]
     pub enum SignatureError {}
-
-    /// The request as sent by the client.
-    #[derive(Debug, Clone)]
-    pub struct ClientRequest {
-        /// The method.
-        pub method: String,
-        /// The path including the gate's prefix, as sent.
-        pub path: String,
-        /// The query as sent.
-        pub query: String,
-        /// All headers.
-        pub headers: HeaderMap,
-    }
 
     impl SignatureError {
         /// Unreachable: there are no signatures.
@@ -143,13 +141,13 @@ mod without {
 
         /// Unreachable: there are no claims.
         #[must_use]
-        pub fn needs_body(&self, _seen: &ClientRequest) -> bool {
+        pub fn needs_body(&self, _request: &ClientRequest) -> bool {
             match *self {}
         }
 
         /// Unreachable: there are no claims.
         #[must_use]
-        pub fn is_over(&self, _seen: &ClientRequest, _held: &[u8]) -> bool {
+        pub fn covers(&self, _request: &ClientRequest, _held: &[u8]) -> bool {
             match *self {}
         }
 
@@ -159,7 +157,7 @@ mod without {
         /// Never.
         pub fn verify(
             &self,
-            _seen: &ClientRequest,
+            _request: &ClientRequest,
             _held: Option<&[u8]>,
             _now: jiff::Timestamp,
         ) -> Result<Option<SignedChunks>, SignatureError> {
@@ -196,14 +194,14 @@ mod without {
     }
 }
 #[cfg(not(feature = "aws"))]
-pub use without::{Chain, Claim, ClientRequest, SignedChunks, claim, is_presigned, sign};
+pub use without::{Chain, Claim, SignedChunks, claim, is_presigned, sign};
 
 #[cfg(test)]
 mod tests {
     use super::{names_bucket, scope_at};
 
     #[test]
-    fn a_bucket_stands_in_front_of_the_gates_own_name() {
+    fn virtual_hosted_buckets_are_detected() {
         for (host, own, is_bucket) in [
             ("bucket.localhost", &[][..], true),
             ("localhost", &[], false),
@@ -223,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn services_for_the_world_are_signed_for_where_they_are() {
+    fn global_services_are_signed_for_their_own_region() {
         let iam = scope_at("iam.amazonaws.com", Some(("iam", "eu-west-1")));
         assert_eq!(iam, ("iam", "us-east-1"));
         assert_eq!(scope_at("route53.amazonaws.com", None), ("route53", "us-east-1"));

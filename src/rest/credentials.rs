@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_provider_gets_the_form_it_takes() {
+    fn credential_is_sent_in_each_providers_form() {
         assert_eq!(in_form(Provider::Github, "ghp_x"), "Bearer ghp_x");
         assert_eq!(in_form(Provider::Github, "token ghp_x"), "token ghp_x");
         assert_eq!(in_form(Provider::Linear, "lin_api_x"), "lin_api_x");

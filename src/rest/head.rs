@@ -1,5 +1,5 @@
-//! A request's head: what of it is refused because upstream could take it
-//! otherwise, what of it goes on, and what of it policies may look at.
+//! Checks the head of a request: what is ambiguous is refused; the rest is what is forwarded, and
+//! what policies see.
 
 use http::header::{CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING};
 use http::request::Parts;
@@ -29,7 +29,7 @@ pub(super) fn check(provider: Provider, parts: &Parts) -> Result<(), InboundErro
     check_headers(headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())))?;
     // The agent's key must not reach upstream.
     identify::misplaced_key(identify::credential_headers(provider), headers)
-        .map_or(Ok(()), |told| Err(HeadError::Header(told).into()))
+        .map_or(Ok(()), |error| Err(HeadError::Header(error).into()))
 }
 
 /// Checks that the request names its destination once and plainly.
@@ -138,15 +138,15 @@ fn without(mut headers: HeaderMap, unfit: impl Fn(&str) -> bool) -> HeaderMap {
 }
 
 /// The request's trailers to forward: none that belong into a head, and none that the head
-/// `said` already contains.
+/// `request_headers` already contains.
 #[must_use]
-pub(super) fn trailers(mut trailers: HeaderMap, said: &HeaderMap) -> HeaderMap {
+pub(super) fn trailers(mut trailers: HeaderMap, request_headers: &HeaderMap) -> HeaderMap {
     let is_unfit = |(name, value): &(&HeaderName, &HeaderValue)| {
         let text = name.as_str();
         decides(text)
             || decides_folded(text)
             || text == "trailer"
-            || said.contains_key(*name)
+            || request_headers.contains_key(*name)
             || holds_key(text.as_bytes())
             || holds_key(value.as_bytes())
     };
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_that_can_be_taken_in_two_ways_are_refused() {
+    fn ambiguous_heads_are_refused() {
         let host = ("host", "gate:8100");
         let checked = |headers: &[(&str, &str)]| {
             check(Provider::Github, &parts(Version::HTTP_11, "/x", headers))
@@ -262,14 +262,14 @@ mod tests {
         for name in names {
             sent.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
         }
-        let mut said = HeaderMap::new();
-        said.insert("x-said", HeaderValue::from_static("2"));
-        let kept = trailers(sent, &said);
+        let mut announced = HeaderMap::new();
+        announced.insert("x-said", HeaderValue::from_static("2"));
+        let kept = trailers(sent, &announced);
         assert_eq!(kept.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-checksum"]);
     }
 
     #[test]
-    fn nobody_can_forge_who_stands_behind_the_gate() {
+    fn client_cannot_set_the_headers_of_the_gate() {
         let parts = parts(
             Version::HTTP_11,
             "/",

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_providers_own_hosts_can_be_put_elsewhere() {
+    fn only_a_providers_own_hosts_can_be_overridden() {
         for (provider, name) in [
             (Provider::Slack, "files.example.com"),
             (Provider::Google, "evil.com"),

@@ -190,13 +190,13 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_nobody_takes_out_goes_nowhere() {
+    fn requests_with_a_misplaced_key_are_refused() {
         let key = format!("{KEY_PREFIX}{}", "0a".repeat(32));
         let in_header = |name: &'static str, value: String| {
             let own = ("x-agent-key", key.clone());
             let parts = parts(&[own, (name, value)]);
             misplaced_key(&DEFAULT_CREDENTIAL_HEADERS, &parts.headers)
-                .is_some_and(|told| told.contains(&format!("`{name}`")))
+                .is_some_and(|text| text.contains(&format!("`{name}`")))
         };
         for (name, value) in [
             ("authorization", format!("Bearer\t{key}")),

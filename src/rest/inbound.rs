@@ -255,8 +255,8 @@ pub(super) fn streamed(body: Body, headers: &HeaderMap, limits: &Limits) -> Body
     if body.is_end_stream() {
         return body;
     }
-    let said = headers.clone();
-    let body = map_trailers(body, move |trailers| head::trailers(trailers, &said));
+    let request_headers = headers.clone();
+    let body = map_trailers(body, move |trailers| head::trailers(trailers, &request_headers));
     with_stall_timeout(body, limits.body_timeout)
 }
 

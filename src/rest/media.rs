@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_are_told_by_where_they_go() {
+    fn file_requests_are_detected_by_host_and_path() {
         let uploads =
             |provider, method, host, path, query| is_upload(provider, &method, host, path, query);
         use Provider::*;
@@ -167,11 +167,11 @@ mod tests {
         let raw = [(http::header::ACCEPT, "application/vnd.github.raw+json".parse().unwrap())];
         let (raw, contents) =
             (raw.into_iter().collect(), Uri::from_static("/repos/a/b/contents/c"));
-        let asked = answer(Github, &Method::GET, contents.path(), &contents, &raw);
-        assert_eq!(asked, ExpectedBody::FileOrApi);
+        let expected = answer(Github, &Method::GET, contents.path(), &contents, &raw);
+        assert_eq!(expected, ExpectedBody::FileOrApi);
         let content: Uri = "/v1.0/me/drive/items/1/content".parse().unwrap();
-        let asks =
+        let may_be_file =
             |method| is_download(Microsoft, &method, content.path(), &content, &HeaderMap::new());
-        assert!(asks(Method::GET) && !asks(Method::PUT));
+        assert!(may_be_file(Method::GET) && !may_be_file(Method::PUT));
     }
 }

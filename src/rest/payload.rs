@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_announced_as_json_is_json_to_everybody() {
+    fn declared_json_is_json_in_every_parser() {
         for kind in [
             "application/json",
             "APPLICATION/JSON; charset=UTF-8",
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn forms_are_checked_whatever_their_bytes() {
+    fn forms_are_checked_with_any_bytes() {
         let form = "application/x-www-form-urlencoded";
         assert!(matches!(github(form, "a=1&b=%0A"), Ok(Body::Text(_))));
         for body in [&b"_method=DELETE&x=\xff"[..], b"x=\xff", b"x=%ff", b"a=1;_method=PUT"] {
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_json_or_a_form_is_neither() {
+    fn body_that_could_be_json_or_a_form_is_refused() {
         let both = br#"{"query":"{a}","variables":{"x":"&query=mutation{b}#"}}"#;
         assert!(matches!(judge(Provider::Github, None, both), Ok(Body::Text(_))));
         assert!(matches!(judge(Provider::Github, None, br#"{"query":"{a}"}"#), Ok(Body::Json(_))));

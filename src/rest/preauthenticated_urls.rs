@@ -17,7 +17,7 @@ pub struct PreauthenticatedUrl {
     /// Position in a response.
     pub place: Place,
     /// Requests in whose responses it occurs.
-    asked: RequestPattern,
+    request_pattern: RequestPattern,
     /// Hosts of the provider, each with the path prefix that belongs to the provider.
     origins: &'static [&'static str],
     /// Query parameters, one of which must be present; empty if every URL at this place
@@ -145,7 +145,7 @@ const fn row(
     PreauthenticatedUrl {
         provider,
         place,
-        asked: RequestPattern::Any,
+        request_pattern: RequestPattern::Any,
         origins,
         signature_parameters: &[],
         methods,
@@ -153,8 +153,8 @@ const fn row(
 }
 
 impl PreauthenticatedUrl {
-    const fn asked(self, asked: RequestPattern) -> Self {
-        Self { asked, ..self }
+    const fn request_pattern(self, request_pattern: RequestPattern) -> Self {
+        Self { request_pattern, ..self }
     }
 
     const fn signed(self, signature_parameters: &'static [&'static str]) -> Self {
@@ -167,16 +167,19 @@ static ROWS: [PreauthenticatedUrl; 16] = {
     use Provider::{Github, Google, Hubspot, Jira, Linear, Microsoft, Notion, Slack};
     [
         row(Slack, Member("upload_url"), &["files.slack.com/upload/"], &["POST", "PUT"])
-            .asked(RequestPattern::Ending(&["files.getUploadURLExternal"])),
+            .request_pattern(RequestPattern::Ending(&["files.getUploadURLExternal"])),
         // PUT uploads ranges, GET returns the progress, DELETE aborts.
-        row(Microsoft, Member("uploadUrl"), CONTENTS, &["PUT", "POST", "GET", "DELETE"]).asked(
-            RequestPattern::Ending(&["createUploadSession", "upload.createSession", "$batch"]),
-        ),
+        row(Microsoft, Member("uploadUrl"), CONTENTS, &["PUT", "POST", "GET", "DELETE"])
+            .request_pattern(RequestPattern::Ending(&[
+                "createUploadSession",
+                "upload.createSession",
+                "$batch",
+            ])),
         row(Microsoft, Member("@microsoft.graph.downloadUrl"), CONTENTS, DOWNLOAD),
         row(Microsoft, Member("@content.downloadUrl"), CONTENTS, DOWNLOAD),
         // Other members of that name link to web pages, possibly of third parties.
         row(Microsoft, Member("url"), CONTENTS, DOWNLOAD)
-            .asked(RequestPattern::Naming("thumbnails"))
+            .request_pattern(RequestPattern::Naming("thumbnails"))
             .signed(&["tempauth", "access_token"]),
         // `302` to the content, `202` to the progress of a copy.
         row(Microsoft, Header, CONTENTS, DOWNLOAD),
@@ -185,10 +188,10 @@ static ROWS: [PreauthenticatedUrl; 16] = {
         // Files of private repositories (`download_url`).
         row(Github, Anywhere, &["raw.githubusercontent.com"], DOWNLOAD).signed(&["token"]),
         row(Jira, Header, &["api.media.atlassian.com", "media-cdn.atlassian.com"], DOWNLOAD),
-        row(Linear, Member("uploadUrl"), LINEARS, &["PUT"]).asked(RequestPattern::Writes),
+        row(Linear, Member("uploadUrl"), LINEARS, &["PUT"]).request_pattern(RequestPattern::Writes),
         // In GraphQL the client chooses the names of members.
         row(Linear, Anywhere, LINEARS, &["PUT", "GET", "HEAD"])
-            .asked(RequestPattern::Writes)
+            .request_pattern(RequestPattern::Writes)
             .signed(SIGNATURES),
         row(Linear, Anywhere, LINEARS, DOWNLOAD).signed(SIGNATURES),
         row(Notion, Anywhere, NOTIONS, DOWNLOAD).signed(SIGNATURES),
@@ -201,8 +204,8 @@ static ROWS: [PreauthenticatedUrl; 16] = {
 impl PreauthenticatedUrl {
     /// Whether it may occur in the response to a request for `path`. `is_read`: the request
     /// only reads.
-    fn answers(&self, path: &str, query: &[(String, String)], is_read: bool) -> bool {
-        match self.asked {
+    fn may_occur_in_answer(&self, path: &str, query: &[(String, String)], is_read: bool) -> bool {
+        match self.request_pattern {
             RequestPattern::Any => true,
             RequestPattern::Writes => !is_read,
             RequestPattern::Naming(name) => {
@@ -223,7 +226,7 @@ impl PreauthenticatedUrl {
     pub fn matches(&self, url: &str) -> bool {
         split_https_url(url).is_some_and(|(host, target)| {
             self.folders(|pattern| host_matches(pattern, host))
-                .any(|folder| self.takes(folder, target))
+                .any(|folder| self.accepts(folder, target))
         })
     }
 
@@ -231,14 +234,14 @@ impl PreauthenticatedUrl {
     #[must_use]
     pub fn matches_at(&self, name: &str, target: &str) -> bool {
         self.folders(|pattern| pattern == name || host_matches(pattern, name))
-            .any(|folder| self.takes(folder, target))
+            .any(|folder| self.accepts(folder, target))
     }
 
     /// As [`Self::matches_at`], on the upstream that replaces all hosts.
     #[must_use]
     pub fn matches_anywhere(&self, target: &str) -> bool {
         matches!(self.place, Place::Member(_))
-            && self.folders(|_| true).any(|folder| self.takes(folder, target))
+            && self.folders(|_| true).any(|folder| self.accepts(folder, target))
     }
 
     fn folders(&self, is_meant: impl Fn(&str) -> bool) -> impl Iterator<Item = &'static str> {
@@ -246,7 +249,7 @@ impl PreauthenticatedUrl {
         origins.filter(move |(host, _)| is_meant(host)).map(|(_, folder)| folder)
     }
 
-    fn takes(&self, folder: &str, target: &str) -> bool {
+    fn accepts(&self, folder: &str, target: &str) -> bool {
         let target = target.split('#').next().unwrap_or_default();
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let mut names = query.split('&').map(|pair| pair.split('=').next().unwrap_or_default());
@@ -267,7 +270,7 @@ pub fn in_answer(
     (path, query): (&str, &[(String, String)]),
     is_read: bool,
 ) -> Vec<&'static PreauthenticatedUrl> {
-    rows(provider).filter(|row| row.answers(path, query, is_read)).collect()
+    rows(provider).filter(|row| row.may_occur_in_answer(path, query, is_read)).collect()
 }
 
 /// All kinds of `provider`.
@@ -289,8 +292,8 @@ pub fn are_anywhere(provider: Provider) -> bool {
 
 /// Whether the kinds of `provider` depend on whether a request only reads.
 #[must_use]
-pub fn asks_whether_it_reads(provider: Provider) -> bool {
-    rows(provider).any(|row| row.asked == RequestPattern::Writes)
+pub fn depends_on_reading(provider: Provider) -> bool {
+    rows(provider).any(|row| row.request_pattern == RequestPattern::Writes)
 }
 
 /// Whether `url` is pre-authenticated by `provider`, at the vendor's own host.
@@ -438,8 +441,8 @@ mod tests {
     }
 
     #[test]
-    fn places_to_write_to_stand_in_answers_to_those_who_asked_for_them() {
-        let answers = |provider, method: &str, path: &str, is_read| {
+    fn upload_urls_occur_in_answers_to_requests_for_them() {
+        let may_occur = |provider, method: &str, path: &str, is_read| {
             in_answer(provider, (path, &[]), is_read)
                 .iter()
                 .any(|row| row.methods.contains(&method))
@@ -463,7 +466,7 @@ mod tests {
             (Linear, "PUT", "/graphql", true, false),
             (Linear, "GET", "/graphql", true, true),
         ] {
-            assert_eq!(answers(provider, method, path, is_read), stands, "{path} {is_read}");
+            assert_eq!(may_occur(provider, method, path, is_read), stands, "{path} {is_read}");
         }
         let expands = [("$expand".to_owned(), "children,thumbnails($select=large)".to_owned())];
         for (path, query, stands) in [
@@ -479,7 +482,7 @@ mod tests {
             row.methods.iter().any(|method| !DOWNLOAD.contains(method))
         };
         for row in ROWS.iter().filter(writes) {
-            assert_ne!(row.asked, RequestPattern::Any, "{row:?}");
+            assert_ne!(row.request_pattern, RequestPattern::Any, "{row:?}");
         }
     }
 }

@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use http::header::{ACCEPT_ENCODING, COOKIE, HOST, IF_RANGE, RANGE};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
 use serde_json::json;
 
 use self::authenticate::AuthenticationError;
@@ -32,7 +32,7 @@ use super::rewrite::{Rewriter, UrlMappings};
 use super::route::Upstream;
 use super::upstream::{Origin, Outgoing, UpstreamClient, UpstreamError};
 use super::{media, preauthenticated_urls, ticket};
-use crate::action::{Action, Agent, Malformed, Provider, Target, Transport};
+use crate::action::{Action, Agent, HttpRequest, Malformed, Provider, Target, Transport};
 use crate::gate::refusals::Refusals;
 use crate::gate::{Gate, Permit, Receipt};
 use crate::head::HeadError;
@@ -192,9 +192,9 @@ impl Proxy {
             None => Ok(response),
         };
         match rewritten {
-            Ok(response) => open.passed_on(response),
+            Ok(response) => open.record_at_end(response),
             Err(error) => {
-                let (error, receipt) = open.broke_off(&error);
+                let (error, receipt) = open.broken(&error);
                 reply::failed(dialect, &error, receipt)
             }
         }
@@ -234,43 +234,24 @@ impl Proxy {
         chunks: Option<Box<SignedChunks>>,
     ) -> Result<PreparedRequest, InboundError> {
         let Inbound { judged, path, query, mut headers, mut body, held } = inbound;
-        let uri = match self.upstream_client {
-            None => http::Uri::default(),
-            Some(_) => {
-                let provider = judged.provider;
-                let configs = self.configs.load();
-                let config = configs.get(&provider);
-                let one = judged.host.as_deref().zip(config);
-                let one = one.and_then(|(host, config)| config.hosts.upstream_for(host));
-                let upstream = one.or_else(|| config?.upstream.as_ref());
-                let upstream = match (upstream, &judged.host) {
-                    (Some(configured), _) => Cow::Borrowed(configured),
-                    (None, Some(host)) => {
-                        Cow::Owned(Upstream::vendor(host).ok_or(HeadError::Target)?)
-                    }
-                    (None, None) => return Err(InboundError::NoUpstream(provider.as_str())),
-                };
-                let uri = upstream.uri(&path, query.as_deref()).ok_or(HeadError::Target)?;
-                if provider == Provider::Aws {
-                    headers.remove(COOKIE);
-                    let scope = who.claim.as_deref().map(aws::Claim::scope);
-                    let scope = aws::scope_at(judged.host.as_deref().unwrap_or_default(), scope);
-                    let (method, held) = (judged.method.as_str(), held.as_deref());
-                    let unsigned = aws::Unsigned { scope, method, uri: &uri, held };
-                    let outgoing_chain =
-                        aws::sign(&unsigned, &mut headers).map_err(InboundError::SigningError)?;
-                    if let Some(chunks) = chunks {
-                        body =
-                            chunks.signed_anew(body, outgoing_chain, self.limits.load().max_body);
-                    }
-                } else {
-                    let credential = config.and_then(|config| config.credential.as_ref());
-                    let in_place = who.replaces_credential;
-                    credentials::apply(provider, credential, in_place, &mut headers)?;
+        let mut uri = Uri::default();
+        if self.upstream_client.is_some() {
+            let provider = judged.provider;
+            let configs = self.configs.load();
+            let config = configs.get(&provider);
+            uri = upstream_uri(config, &judged, &path, query.as_deref())?;
+            if provider == Provider::Aws {
+                let outgoing_chain =
+                    sign_for_aws(who, &judged, &uri, held.as_deref(), &mut headers)?;
+                if let Some(chunks) = chunks {
+                    body = chunks.signed_anew(body, outgoing_chain, self.limits.load().max_body);
                 }
-                uri
+            } else {
+                let credential = config.and_then(|config| config.credential.as_ref());
+                let in_place = who.replaces_credential;
+                credentials::apply(provider, credential, in_place, &mut headers)?;
             }
-        };
+        }
         // INVARIANT (method): it was parsed from a valid HTTP method.
         let method = judged.method.parse().map_err(|_| HeadError::Target)?;
         let outgoing = Outgoing::new(method, uri, headers, body);
@@ -316,7 +297,7 @@ impl Proxy {
             return None;
         }
         let is_read =
-            preauthenticated_urls::asks_whether_it_reads(provider) && intent::of(action).is_read();
+            preauthenticated_urls::depends_on_reading(provider) && intent::of(action).is_read();
         let rows =
             preauthenticated_urls::in_answer(provider, (&request.path, &request.query), is_read);
         let budget = self.answer_memory.for_sender(&holder.agent.id);
@@ -360,10 +341,10 @@ impl Proxy {
         fault: InboundError,
     ) -> BoxedResponse<'r> {
         let method = parts.method.as_str();
-        let flawed = Malformed::ambiguous(provider.as_str(), method, fault.to_string());
+        let malformed = Malformed::ambiguous(provider.as_str(), method, fault.to_string());
         let agent = action_agent(agent);
         Box::pin(async move {
-            let row = self.refusals.record_malformed_under(gate, agent, flawed).await;
+            let row = self.refusals.record_malformed_under(gate, agent, malformed).await;
             reply::malformed(dialect, &fault, row.as_deref())
         })
     }
@@ -420,6 +401,40 @@ fn expected_body(provider: Provider, path: &str, parts: &mut Parts) -> ExpectedB
         parts.headers.remove(IF_RANGE);
     }
     answer
+}
+
+/// The URL that a request is sent to: at the configured upstream for its host, else at the
+/// vendor's host.
+fn upstream_uri(
+    config: Option<&ProviderConfig>,
+    request: &HttpRequest,
+    path: &str,
+    query: Option<&str>,
+) -> Result<Uri, InboundError> {
+    let overridden = request.host.as_deref().zip(config);
+    let overridden = overridden.and_then(|(host, config)| config.hosts.upstream_for(host));
+    let configured = overridden.or_else(|| config?.upstream.as_ref());
+    let upstream = match (configured, &request.host) {
+        (Some(configured), _) => Cow::Borrowed(configured),
+        (None, Some(host)) => Cow::Owned(Upstream::vendor(host).ok_or(HeadError::Target)?),
+        (None, None) => return Err(InboundError::NoUpstream(request.provider.as_str())),
+    };
+    Ok(upstream.uri(path, query).ok_or(HeadError::Target)?)
+}
+
+/// Signs a request to AWS with the gate's credentials; returns what its chunks are signed with.
+fn sign_for_aws(
+    who: &Identified,
+    request: &HttpRequest,
+    uri: &Uri,
+    held: Option<&[u8]>,
+    headers: &mut HeaderMap,
+) -> Result<aws::Chain, InboundError> {
+    headers.remove(COOKIE);
+    let scope = who.claim.as_deref().map(aws::Claim::scope);
+    let scope = aws::scope_at(request.host.as_deref().unwrap_or_default(), scope);
+    let unsigned = aws::Unsigned { scope, method: &request.method, uri, held };
+    aws::sign(&unsigned, headers).map_err(InboundError::SigningError)
 }
 
 /// The agent of an action.

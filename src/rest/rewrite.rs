@@ -32,7 +32,7 @@ use super::upstream::Origin;
 use crate::action::Provider;
 use crate::decision_headers;
 use crate::net::Body;
-use crate::net::body::{Begun, Held};
+use crate::net::body::{Collected, Held};
 use crate::net::memory::{Reservation, SenderBudget};
 
 /// Maximum size of a response held in memory, in bytes. Larger ones lose their
@@ -327,7 +327,7 @@ impl ScannedBody {
 
     /// Reads the whole body; whether it changed is known then.
     async fn whole(&mut self) -> Result<Whole, axum::Error> {
-        let mut out = Begun::default();
+        let mut out = Collected::default();
         let mut trailers = None;
         while let Some(frame) = self.next().await {
             match frame?.into_data() {

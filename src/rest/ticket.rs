@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_says_nothing_and_cannot_be_changed() {
+    fn tickets_are_encrypted_and_authenticated() {
         let seals = TicketSealer::new(&[7; 32]).unwrap();
         let token = seals.seal(&ticket()).unwrap();
         assert_eq!(seals.open(&token), Some(ticket()));

@@ -111,7 +111,7 @@ impl UpstreamError {
             SendError::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
             SendError::Slow(_) => StatusCode::REQUEST_TIMEOUT,
             SendError::Unfit(_) => StatusCode::BAD_REQUEST,
-            SendError::Stopped | SendError::Untaken => StatusCode::SERVICE_UNAVAILABLE,
+            SendError::Stopped | SendError::NoAnswerMemory => StatusCode::SERVICE_UNAVAILABLE,
             SendError::Connect(_) | SendError::Broken(_) => StatusCode::BAD_GATEWAY,
         }
     }
@@ -130,8 +130,8 @@ impl UpstreamClient {
     }
 
     /// Aborts the requests in progress.
-    pub fn give_up(&self) {
-        self.client.give_up();
+    pub fn abort_all(&self) {
+        self.client.abort_all();
     }
 
     /// Sends the admitted request once; also returns the origin it was sent to.

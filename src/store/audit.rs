@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_says_where_its_row_is() {
+    fn row_id_contains_the_position() {
         let place = Place { at: 1_795_386_361_123_456, seq: 10_000_001, salt: 0x2abc };
         let id = RowId::new(place.at, place.seq, place.salt);
         assert_eq!(id.place(), Some(place));
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_id_of_ours_is_refused() {
+    fn foreign_row_ids_are_refused() {
         for text in ["", "1", "0f0e0d0c-0b0a-4908-8706-050403020100"] {
             assert_eq!(RowId::parse(text), None, "{text}");
         }

@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn the_like_is_counted_until_it_is_resolved_and_ids_stay() {
+    fn similar_escalations_are_counted_until_resolved() {
         let (_folder, kept) = kept();
         kept.raise(&[raised("/a", 1), raised("/b", 1)]).unwrap();
         kept.raise(&[raised("/a", 3)]).unwrap();
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_resolved_goes_first_where_there_are_too_many() {
+    fn resolved_escalations_are_removed_first() {
         let (_folder, kept) = kept();
         let all: Vec<_> = (0..MAX_KEPT).map(|index| raised(&format!("/{index}"), 1)).collect();
         kept.raise(&all).unwrap();

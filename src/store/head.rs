@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_note_is_read_as_it_was_written_or_not_at_all() {
+    fn head_record_is_read_exactly_or_rejected() {
         let folder = tempfile::tempdir().unwrap();
         let files = Files::locate(&folder.path().join("a.db")).unwrap();
         assert_eq!(files.read_head().unwrap(), None);

@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_has_no_gap() {
+    fn recent_entries_have_no_gap() {
         let mut recent = Recent::default();
         assert_eq!(numbers(&recent, 0), None);
         (4..8).for_each(|seq| recent.push(seq, entry(seq)));
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_only_so_many() {
+    fn recent_entries_are_bounded() {
         let mut recent = Recent::default();
         (0..3 * MAX_LAG).for_each(|seq| recent.push(seq, entry(seq)));
         assert!(recent.entries.len() <= 2 * MAX_LAG as usize);

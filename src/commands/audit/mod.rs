@@ -292,7 +292,7 @@ impl Output {
         if self.newest.is_none()
             && let Form::Table(listing) = &mut self.form
         {
-            listing.say("no rows")?;
+            listing.write_message("no rows")?;
         }
         self.flush()
     }

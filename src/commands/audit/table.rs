@@ -56,7 +56,7 @@ impl<W: Write> Listing<W> {
         if self.waiting.len() < BATCH { Ok(()) } else { self.flush() }
     }
 
-    pub(super) fn say(&mut self, what: &str) -> io::Result<()> {
+    pub(super) fn write_message(&mut self, what: &str) -> io::Result<()> {
         writeln!(self.out, "{what}")
     }
 

@@ -44,8 +44,8 @@ pub(super) async fn play<W: Write>(stage: &mut Stage<W>, folder: &Folder) -> any
         Gated::start(folder, "hasty", HASTY),
     )?;
 
-    stage.say("AgentGate stands between agents and their MCP servers. What follows is")?;
-    stage.say("played by real gates in front of real servers; nothing is made up.")?;
+    stage.narrate("AgentGate stands between agents and their MCP servers. What follows is")?;
+    stage.narrate("played by real gates in front of real servers; nothing is made up.")?;
     let as_told = [
         reading(stage, &intern).await?,
         refusing(stage, &intern).await?,
@@ -129,14 +129,14 @@ async fn audit<W: Write>(stage: &mut Stage<W>, folder: &Folder) -> anyhow::Resul
 
 async fn farewell<W: Write>(stage: &mut Stage<W>) -> anyhow::Result<()> {
     stage.scene("Your turn").await?;
-    stage.say("See what a server offers and what would be decided for each tool:")?;
+    stage.narrate("See what a server offers and what would be decided for each tool:")?;
     stage
         .command("agentgate inspect -- npx -y @modelcontextprotocol/server-filesystem ~/project")?;
-    stage.say("Put the gate in front of the servers that your clients start:")?;
+    stage.narrate("Put the gate in front of the servers that your clients start:")?;
     stage.command("agentgate setup --dry-run")?;
-    stage.say("Or of one, in your client's configuration:")?;
+    stage.narrate("Or of one, in your client's configuration:")?;
     stage.command("agentgate wrap -- npx -y @modelcontextprotocol/server-filesystem ~/project")?;
-    stage.say("The same in front of REST APIs:")?;
+    stage.narrate("The same in front of REST APIs:")?;
     stage.command("agentgate demo rest")?;
     Ok(())
 }

@@ -38,7 +38,7 @@ pub(super) fn run(args: &DemoArgs) -> anyhow::Result<Done> {
     let folder = Folder::create()?;
     let played = runtime.block_on(async {
         // So that the folder is removed and child processes are stopped when interrupted.
-        let mut told = StopRequests::listen()?;
+        let mut stop_requests = StopRequests::listen()?;
         let play = async {
             match args.tour {
                 Tour::Mcp => mcp::play(&mut stage, &folder).await,
@@ -47,7 +47,7 @@ pub(super) fn run(args: &DemoArgs) -> anyhow::Result<Done> {
         };
         tokio::select! {
             played = play => played,
-            _ = told.next() => Ok(Done::DoesNotHold),
+            _ = stop_requests.next() => Ok(Done::DoesNotHold),
         }
     });
     runtime.shutdown_background();

@@ -66,9 +66,9 @@ pub(super) async fn play<W: Write>(stage: &mut Stage<W>, folder: &Folder) -> any
     let serving = Serving::start(&plan, &store, key).await?;
     let gate = Gate { client: Client::without_roots()?, address: serving.address(), master };
 
-    stage.say("AgentGate stands between agents and the APIs they use. What follows is")?;
-    stage.say("played over HTTP against a real gate in test mode: keys, policies, limits")?;
-    stage.say("and the log are real, and the providers' answers are mocks.")?;
+    stage.narrate("AgentGate stands between agents and the APIs they use. What follows is")?;
+    stage.narrate("played over HTTP against a real gate in test mode: keys, policies, limits")?;
+    stage.narrate("and the log are real, and the providers' answers are mocks.")?;
     let as_told = scenes(stage, &gate).await;
     serving.stop().await?;
     store.close();
@@ -83,7 +83,7 @@ async fn scenes<W: Write>(stage: &mut Stage<W>, gate: &Gate) -> anyhow::Result<[
     let reader = gate.register("reader", READER).await?;
     let shown: String = reader.key.chars().take(10).collect();
     stage.pause()?;
-    stage.say(&format!("POST /agents gives its key, this once: {shown}…"))?;
+    stage.narrate(&format!("POST /agents gives its key, this once: {shown}…"))?;
     let (writer, hasty) =
         (gate.register("writer", WRITER).await?, gate.register("hasty", HASTY).await?);
     Ok([
@@ -182,17 +182,17 @@ async fn export<W: Write>(stage: &mut Stage<W>, gate: &Gate) -> anyhow::Result<b
         let line: String = line.chars().take(SHOWN).collect();
         stage.show(&format!("{line}…"))?;
     }
-    stage.say(&format!("… and {} rows more.", lines.len().saturating_sub(SHOWN_ROWS + 1)))?;
+    stage.narrate(&format!("… and {} rows more.", lines.len().saturating_sub(SHOWN_ROWS + 1)))?;
     // The header, and the requests of the scenes before.
     Ok(answer.status == 200 && lines.len() == 1 + 1 + 1 + 2 + HASTY_LIMIT + 1)
 }
 
 async fn farewell<W: Write>(stage: &mut Stage<W>) -> anyhow::Result<()> {
     stage.scene("Your turn").await?;
-    stage.say("Try your own policies without credentials:")?;
+    stage.narrate("Try your own policies without credentials:")?;
     stage.command("agentgate serve --test-mode")?;
-    stage.say("Then point an SDK at http://127.0.0.1:8100/proxy/PROVIDER and give it the")?;
-    stage.say("agent's key in place of the credential:")?;
+    stage.narrate("Then point an SDK at http://127.0.0.1:8100/proxy/PROVIDER and give it the")?;
+    stage.narrate("agent's key in place of the credential:")?;
     stage.command("agentgate agents create my-agent --policy github_readonly")?;
     Ok(())
 }

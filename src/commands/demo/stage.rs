@@ -1,5 +1,4 @@
-//! How the demo looks: headings, calls, verdicts; colour and a breath between
-//! scenes on a terminal, neither elsewhere.
+//! Output of the demo: headings, calls and verdicts, with colours and pauses on a terminal.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -44,7 +43,7 @@ impl<W: Write> Stage<W> {
     }
 
     /// Writes prose.
-    pub(super) fn say(&mut self, text: &str) -> io::Result<()> {
+    pub(super) fn narrate(&mut self, text: &str) -> io::Result<()> {
         writeln!(self.out, "   {text}")
     }
 
@@ -93,7 +92,7 @@ impl<W: Write> Stage<W> {
 
     /// Writes the text that the model receives.
     pub(super) fn model_reads(&mut self, text: &str) -> io::Result<()> {
-        self.say("What the model reads, so that it can go on by itself:")?;
+        self.narrate("What the model reads, so that it can go on by itself:")?;
         self.show(&wrapped(text))
     }
 
@@ -162,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn running_text_is_cut_between_words() {
+    fn text_is_wrapped_between_words() {
         let text = "word ".repeat(40);
         let lines = wrapped(&text);
         assert!(lines.lines().all(|line| line.len() <= WIDTH && !line.ends_with(' ')), "{lines}");
@@ -171,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_output_has_no_escapes_and_says_why() {
+    fn plain_output_has_reasons_and_no_escape_sequences() {
         let mut out = Vec::new();
         let mut stage = Stage::new(&mut out, false);
         let decision = serde_json::json!({

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_are_told_apart() {
+    fn gated_and_other_servers_are_distinguished() {
         let document = json!({ "mcpServers": {
             "files": { "command": "npx", "args": ["-y", "server-filesystem", "/srv"] },
             "git": { "command": "/opt/bin/agentgate", "args": ["wrap", "--", "uvx", "mcp-server-git"] },
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gate_that_is_told_to_do_something_else_is_none() {
+    fn other_subcommands_are_no_gate() {
         let file = file("mcp.json");
         for args in [json!(["wrap --name s -- npx x"]), json!(["warp", "--", "npx"]), json!([])] {
             let document = json!({ "mcpServers": {
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_read_is_said() {
+    fn unreadable_file_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("mcp.json");
         fs::write(&path, "{").unwrap();

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_cannot_be_written_is_found() {
+    fn unwritable_folders_are_found() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         write(&file, 0o600);

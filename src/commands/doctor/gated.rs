@@ -142,12 +142,12 @@ impl Gate {
     fn typed(&self) -> Result<WrapArgs, String> {
         let typed = self.parsed(&[])?;
         let of_variables = options().filter_map(|option| {
-            let is_typed = typed
+            let is_named_by = typed
                 .value_source(option.get_id().as_str())
                 .is_some_and(|source| source == ValueSource::CommandLine);
             let value =
                 self.variable(option.get_env()?.to_str()?).filter(|it| !is_filled_in(it))?;
-            let long = option.get_long().filter(|_| !is_typed)?;
+            let long = option.get_long().filter(|_| !is_named_by)?;
             match option.get_action().takes_values() {
                 true => Some(format!("--{long}={value}")),
                 false => is_truthy(value).then(|| format!("--{long}")),
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gate_that_would_not_start_is_told_from_one_that_would() {
+    fn gates_that_cannot_start_are_detected() {
         let none = json!({});
         let folder = tempfile::tempdir().unwrap();
         let broken = folder.path().join("config.yaml");
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_not_on_path_is_told() {
+    fn program_that_is_not_on_path_is_reported() {
         let gate = Gate::read(&["no/such/agentgate", "wrap", "--", "npx"], None).unwrap();
         assert!(gate.problem(&Lookup::default()).unwrap().0.contains("does not exist"));
     }

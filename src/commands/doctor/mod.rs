@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_others_wrote_cannot_move_the_cursor() {
+    fn untrusted_text_cannot_move_the_cursor() {
         assert_eq!(terminal::shown("a\u{1b}[2Jb\nc\u{202e}d"), "a\\u{1b}[2Jb\\u{a}c\\u{202e}d");
         assert_eq!(terminal::shown("Ä–日本"), "Ä–日本");
     }

@@ -1,4 +1,4 @@
-//! Whether what a decision stands on can be had: policies and the log.
+//! Checks what decisions depend on: policies, credentials and the log.
 
 use std::collections::BTreeSet;
 use std::fs;

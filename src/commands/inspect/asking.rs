@@ -1,4 +1,4 @@
-//! Asks a server what it offers, and finds words for it where there is no answer.
+//! Lists the tools of a server, and explains failures.
 
 use std::ffi::OsString;
 use std::pin::pin;
@@ -18,24 +18,24 @@ use crate::os::{Child, Source, Stop, Streams};
 use crate::terminal;
 
 /// How long a server may take to exit after closing its output.
-const LAST_BREATH: Duration = Duration::from_secs(2);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Maximum bytes of a server's standard error that are kept.
-const MAX_WORDS: usize = 8 << 10;
+const MAX_STDERR: usize = 8 << 10;
 
 /// Advice for a response that is not MCP.
 const WRONG_PATH: &str =
     "nothing speaks MCP at this path: check its end, which is /mcp or /sse for many servers";
 
 /// The server: a command, or a gate in front of a URL.
-enum Asked<'a> {
+enum ServerSource<'a> {
     Command(&'a [OsString]),
     Url { url: &'a str, words: Vec<OsString> },
 }
 
 /// Why the server did not list its tools.
 #[derive(Debug, thiserror::Error)]
-enum Silence {
+enum ListError {
     /// The handshake failed.
     #[error(transparent)]
     Initialize(Box<ClientInitializeError>),
@@ -52,7 +52,7 @@ enum Silence {
 
 /// Lists the server's tools.
 pub(super) fn list(args: &InspectArgs) -> anyhow::Result<Vec<Listed>> {
-    let asked = Asked::of(args)?;
+    let source = ServerSource::of(args)?;
     let deadline = Instant::now() + args.timeout;
     // Supports both eras: servers of the older one refuse the probe.
     let either = ClientLifecycleMode::Auto {
@@ -61,35 +61,35 @@ pub(super) fn list(args: &InspectArgs) -> anyhow::Result<Vec<Listed>> {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let tools = runtime.block_on(async {
-        let tools = asked.ask(either, deadline).await;
-        match tools.as_ref().err().and_then(|(silence, _)| told_late(silence)) {
-            Some(known) => asked.ask(known, deadline).await,
+        let tools = source.list_tools(either, deadline).await;
+        match tools.as_ref().err().and_then(|(error, _)| era_of_late_answer(error)) {
+            Some(known) => source.list_tools(known, deadline).await,
             None => tools,
         }
     });
     match tools {
         Ok(tools) => Ok(tools.iter().filter_map(listed).collect()),
-        Err((silence, words)) => {
+        Err((error, words)) => {
             words.lines().for_each(|line| anstream::eprintln!("{}", terminal::shown(line)));
-            Err(asked.in_words(silence, args.timeout))
+            Err(source.to_user_error(error, args.timeout))
         }
     }
 }
 
 /// The end of the server's standard error, shown if there is no better explanation.
-async fn last_words(mut errors: Source) -> String {
+async fn end_of_stderr(mut errors: Source) -> String {
     let (mut words, mut piece) = (Vec::new(), [0; 4096]);
     while let Ok(read @ 1..) = errors.read(&mut piece).await {
         words.extend(piece.iter().take(read));
-        words.drain(..words.len().saturating_sub(MAX_WORDS));
+        words.drain(..words.len().saturating_sub(MAX_STDERR));
     }
     String::from_utf8_lossy(&words).into_owned()
 }
 
 /// The era of a server that responded to the probe after the timeout: its program may have had
 /// to be downloaded first.
-fn told_late(silence: &Silence) -> Option<ClientLifecycleMode> {
-    let Silence::Initialize(error) = silence else { return None };
+fn era_of_late_answer(error: &ListError) -> Option<ClientLifecycleMode> {
+    let ListError::Initialize(error) = error else { return None };
     match **error {
         ClientInitializeError::UncorrelatedErrorResponse { .. } => {
             Some(ClientLifecycleMode::Initialize)
@@ -101,7 +101,7 @@ fn told_late(silence: &Silence) -> Option<ClientLifecycleMode> {
     }
 }
 
-impl<'a> Asked<'a> {
+impl<'a> ServerSource<'a> {
     fn of(args: &'a InspectArgs) -> anyhow::Result<Self> {
         let Some(url) = remote::url(&args.command, &args.remote)? else {
             return Ok(Self::Command(&args.command));
@@ -123,7 +123,7 @@ impl<'a> Asked<'a> {
         match self {
             Self::Command(command) => {
                 let (program, rest) = command.split_first().context("no command is given")?;
-                Child::spawn_heard(program, rest)
+                Child::spawn_with_stderr(program, rest)
                     .with_context(|| format!("cannot start `{}`", program.display()))
             }
             Self::Url { words, .. } => {
@@ -135,43 +135,45 @@ impl<'a> Asked<'a> {
 
     /// Starts the server, lists its tools, and stops it. On failure, also returns its standard
     /// error.
-    async fn ask(
+    async fn list_tools(
         &self,
         mode: ClientLifecycleMode,
         deadline: Instant,
-    ) -> Result<Vec<Tool>, (Silence, String)> {
+    ) -> Result<Vec<Tool>, (ListError, String)> {
         let spawned = self.spawn().map_err(|error| (error.into(), String::new()));
         let (child, streams, errors) = spawned?;
-        let words = errors.map(|errors| tokio::spawn(last_words(errors)));
-        match ask_over(child, streams, mode, deadline).await {
+        let words = errors.map(|errors| tokio::spawn(end_of_stderr(errors)));
+        match list_tools_of_child(child, streams, mode, deadline).await {
             Ok(tools) => Ok(tools),
-            Err(silence) => {
+            Err(error) => {
                 let words = match words {
-                    Some(words) => timeout(LAST_BREATH, words).await.ok().and_then(Result::ok),
+                    Some(words) => timeout(EXIT_TIMEOUT, words).await.ok().and_then(Result::ok),
                     None => None,
                 };
-                Err((silence, words.unwrap_or_default()))
+                Err((error, words.unwrap_or_default()))
             }
         }
     }
 
-    fn in_words(&self, silence: Silence, patience: Duration) -> anyhow::Error {
-        match (silence, self) {
-            (Silence::Late(_), _) => {
-                let patience = patience.as_secs_f32();
+    fn to_user_error(&self, error: ListError, timeout: Duration) -> anyhow::Error {
+        match (error, self) {
+            (ListError::Late(_), _) => {
+                let timeout = timeout.as_secs_f32();
                 anyhow::anyhow!(
-                    "the server did not list its tools within {patience} seconds (--timeout)"
+                    "the server did not list its tools within {timeout} seconds (--timeout)"
                 )
             }
-            (Silence::Initialize(error), Self::Url { url, .. }) if said(&error).is_some() => {
-                let words = said(&error).unwrap_or_default();
+            (ListError::Initialize(error), Self::Url { url, .. })
+                if error_message(&error).is_some() =>
+            {
+                let words = error_message(&error).unwrap_or_default();
                 let help = advice(words, url).map(|advice| format!("\n   help: {advice}"));
                 let words = words.strip_prefix(*url).unwrap_or(words).trim_start();
-                anyhow::anyhow!("{url}: {}{}", in_short(words), help.unwrap_or_default())
+                anyhow::anyhow!("{url}: {}{}", without_html(words), help.unwrap_or_default())
             }
-            (Silence::Initialize(error), _) => no_mcp(&error),
+            (ListError::Initialize(error), _) => not_mcp(&error),
             // The gate in front of the URL has reported the reason.
-            (Silence::Ended(_), Self::Url { url, .. }) => {
+            (ListError::Ended(_), Self::Url { url, .. }) => {
                 anyhow::anyhow!("{url}: no tools were listed, for the reason above")
             }
             (other, _) => anyhow::anyhow!("{}", terminal::shown(&other.to_string())),
@@ -179,36 +181,39 @@ impl<'a> Asked<'a> {
     }
 }
 
-async fn ask_over(
+async fn list_tools_of_child(
     mut child: Child,
     streams: Streams,
     mode: ClientLifecycleMode,
     deadline: Instant,
-) -> Result<Vec<Tool>, Silence> {
-    let mut asked = pin!(timeout_at(deadline, tools_over(streams, mode)));
+) -> Result<Vec<Tool>, ListError> {
+    let mut asked = pin!(timeout_at(deadline, list_tools_over(streams, mode)));
     let tools = tokio::select! {
         tools = &mut asked => tools,
         // It may exit because it is told to, or before its response is read.
-        code = child.wait() => match timeout(LAST_BREATH, asked).await {
+        code = child.wait() => match timeout(EXIT_TIMEOUT, asked).await {
             Ok(Ok(Ok(tools))) => return Ok(tools),
-            _ => return Err(Silence::Ended(code.map_err(anyhow::Error::from)?)),
+            _ => return Err(ListError::Ended(code.map_err(anyhow::Error::from)?)),
         },
     };
     // A server closes its output before it exits: wait for its exit code.
-    if matches!(&tools, Ok(Err(Silence::Initialize(error))) if hung_up(error))
-        && let Ok(code) = timeout(LAST_BREATH, child.wait()).await
+    if matches!(&tools, Ok(Err(ListError::Initialize(error))) if is_connection_closed(error))
+        && let Ok(code) = timeout(EXIT_TIMEOUT, child.wait()).await
     {
-        return Err(Silence::Ended(code.map_err(anyhow::Error::from)?));
+        return Err(ListError::Ended(code.map_err(anyhow::Error::from)?));
     }
     child.stop(Stop::Terminate).await.map_err(anyhow::Error::from)?;
     tools?
 }
 
-async fn tools_over(streams: Streams, mode: ClientLifecycleMode) -> Result<Vec<Tool>, Silence> {
+async fn list_tools_over(
+    streams: Streams,
+    mode: ClientLifecycleMode,
+) -> Result<Vec<Tool>, ListError> {
     let me = Implementation::new("agentgate", env!("CARGO_PKG_VERSION"));
     let me = ClientConfig::new(ClientCapabilities::default(), me);
     let client = me.serve_with_lifecycle((streams.output, streams.input), mode).await;
-    let client = client.map_err(|error| Silence::Initialize(Box::new(error)))?;
+    let client = client.map_err(|error| ListError::Initialize(Box::new(error)))?;
     let tools = client.list_all_tools().await.context("the server does not list its tools")?;
     client.cancel().await.map_err(anyhow::Error::from)?;
     Ok(tools)
@@ -218,37 +223,37 @@ fn listed(tool: &Tool) -> Option<Listed> {
     Listed::read(&serde_json::to_vec(tool).ok()?)
 }
 
-fn no_mcp(error: &ClientInitializeError) -> anyhow::Error {
-    let why = said(error).map_or_else(|| last(error).to_string(), str::to_owned);
+fn not_mcp(error: &ClientInitializeError) -> anyhow::Error {
+    let why = error_message(error).map_or_else(|| last_attempt(error).to_string(), str::to_owned);
     let why = terminal::shown(&why);
     anyhow::anyhow!("this does not look like an MCP server: {why}")
 }
 
 /// The error of the last attempt: a server that does not know the probe is asked again in the
 /// older era.
-fn last(error: &ClientInitializeError) -> &ClientInitializeError {
+fn last_attempt(error: &ClientInitializeError) -> &ClientInitializeError {
     match error {
-        ClientInitializeError::LegacyFallbackFailed { fallback, .. } => last(fallback),
+        ClientInitializeError::LegacyFallbackFailed { fallback, .. } => last_attempt(fallback),
         other => other,
     }
 }
 
 /// The message of an error response.
-fn said(error: &ClientInitializeError) -> Option<&str> {
-    match last(error) {
+fn error_message(error: &ClientInitializeError) -> Option<&str> {
+    match last_attempt(error) {
         ClientInitializeError::JsonRpcError(refusal) => Some(&refusal.message),
         _ => None,
     }
 }
 
 /// `words` without an HTML page that the server responded with.
-fn in_short(words: &str) -> String {
+fn without_html(words: &str) -> String {
     terminal::shown(words.split_once(": <").map_or(words, |(before, _)| before))
 }
 
-fn hung_up(error: &ClientInitializeError) -> bool {
+fn is_connection_closed(error: &ClientInitializeError) -> bool {
     matches!(
-        last(error),
+        last_attempt(error),
         ClientInitializeError::ConnectionClosed(_) | ClientInitializeError::TransportError { .. }
     )
 }
@@ -300,9 +305,9 @@ mod tests {
             ("cannot connect: invalid peer certificate: UnknownIssuer", "certificate"),
             ("cannot connect: dns error: failed to lookup address", "spelling"),
         ] {
-            assert!(advice(words, url).is_some_and(|told| told.contains(part)), "{words}");
+            assert!(advice(words, url).is_some_and(|text| text.contains(part)), "{words}");
         }
         assert_eq!(advice("the server's stream ended without an answer", url), None);
-        assert_eq!(in_short("HTTP 404: <html>\n\u{1b}[2J"), "HTTP 404");
+        assert_eq!(without_html("HTTP 404: <html>\n\u{1b}[2J"), "HTTP 404");
     }
 }

@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_asks_again_for_what_was_asked_for() {
+    fn recorded_row_replays_the_same_request() {
         let row = |own: &str| {
             format!(
                 r#"{{"time":"2026-11-22T09:00:00Z","session":"s","agent":"a","stage":"policy",{own}}}"#

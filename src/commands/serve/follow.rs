@@ -23,13 +23,13 @@ pub(super) async fn follow(
     args: &ServeArgs,
     plan: Plan,
     serving: &Serving,
-    mut told: StopRequests,
+    mut stop_requests: StopRequests,
 ) {
     let (started, last) = (plan.clone(), plan);
-    let mut follower = Follower { started, last, pending: None, complaint: None };
+    let mut follower = Follower { started, last, pending: None, last_error: None };
     loop {
         let at_once = tokio::select! {
-            how = told.next() => match how {
+            how = stop_requests.next() => match how {
                 Stop::HangUp => true,
                 Stop::Terminate | Stop::Interrupt => return,
             },
@@ -37,8 +37,8 @@ pub(super) async fn follow(
         };
         let read = Home::find().and_then(|home| Plan::read(args, home, &Legacy::from_env()));
         match read {
-            Ok(plan) => follower.look(plan, serving, at_once),
-            Err(error) => follower.complain(&error.to_string(), at_once),
+            Ok(plan) => follower.apply(plan, serving, at_once),
+            Err(error) => follower.report(&error.to_string(), at_once),
         }
     }
 }
@@ -51,39 +51,39 @@ struct Follower {
     /// Another one that was read once.
     pending: Option<Plan>,
     /// The last error logged, so that it is not repeated.
-    complaint: Option<String>,
+    last_error: Option<String>,
 }
 
 impl Follower {
-    fn look(&mut self, plan: Plan, serving: &Serving, at_once: bool) {
+    fn apply(&mut self, plan: Plan, serving: &Serving, at_once: bool) {
         let pending = self.pending.take();
         let changes = self.last.changes(&plan);
         if changes == Changes::default() {
-            if self.complaint.take().is_some() || at_once {
+            if self.last_error.take().is_some() || at_once {
                 tracing::info!("the configuration loads and is unchanged");
             }
             return;
         }
         // More likely it is being written.
         if plan.is_of_blank_file() && !self.last.is_of_blank_file() {
-            return self.complain(BLANK, at_once);
+            return self.report(BLANK, at_once);
         }
         let is_same = |pending: Plan| pending.changes(&plan) == Changes::default();
         if !at_once && !pending.is_some_and(is_same) {
             self.pending = Some(plan);
             return;
         }
-        match serving.take_up(&plan) {
-            Ok(()) => self.took_up(plan, &changes),
+        match serving.apply(&plan) {
+            Ok(()) => self.applied(plan, &changes),
             Err(error) => {
                 let error = format!("{error:#}");
                 // Without colours, which are for terminals.
-                self.complain(&strip_str(&error).to_string(), at_once);
+                self.report(&strip_str(&error).to_string(), at_once);
             }
         }
     }
 
-    fn took_up(&mut self, plan: Plan, changes: &Changes) {
+    fn applied(&mut self, plan: Plan, changes: &Changes) {
         if !changes.live.is_empty() {
             tracing::info!("the changed configuration is in force: {}", changes.live.join(", "));
         }
@@ -96,17 +96,17 @@ impl Follower {
         } else if !changes.restart.is_empty() {
             tracing::warn!("these changes need a restart: {}", owed.join(", "));
         }
-        self.complaint = None;
+        self.last_error = None;
         self.last = plan;
     }
 
-    fn complain(&mut self, error: &str, again: bool) {
+    fn report(&mut self, error: &str, again: bool) {
         self.pending = None;
-        if again || self.complaint.as_deref() != Some(error) {
+        if again || self.last_error.as_deref() != Some(error) {
             tracing::error!(
                 "the changed configuration is not used; the last good one stays in force: {error}"
             );
-            self.complaint = Some(error.to_owned());
+            self.last_error = Some(error.to_owned());
         }
     }
 }

@@ -15,14 +15,14 @@ use crate::config::Home;
 use crate::config::serve::{Legacy, Plan};
 use crate::os::{self, StopRequests};
 use crate::store::Store;
-use crate::telemetry::{self, say};
+use crate::telemetry;
 
 /// Variables with the master key; the first one set is used.
 const MASTER_KEYS: [&str; 2] = ["AGENTGATE_MASTER_KEY", "MASTER_API_KEY"];
 
 pub(super) fn run(args: &ServeArgs) -> anyhow::Result<Done> {
     if telemetry::is_json() {
-        os::listen_to_servers(|program, line| tracing::info!(program, "{line}"));
+        os::forward_server_stderr(|program, line| tracing::info!(program, "{line}"));
     }
     // The variable applies to `wrap`, too, so its error message must.
     anyhow::ensure!(
@@ -52,10 +52,10 @@ async fn serve(
     store: &Store,
 ) -> anyhow::Result<()> {
     // Before listening, so that no stop request is missed.
-    let told = StopRequests::listen()?;
+    let stop_requests = StopRequests::listen()?;
     let serving = Serving::start(&plan, store, master).await?;
     if plan.test_mode {
-        say("test mode: nothing is sent to any provider; the answers are mocks");
+        telemetry::info("test mode: nothing is sent to any provider; the answers are mocks");
     }
     if std::env::var_os("AUDIT_DB_PATH").is_some() {
         tracing::warn!("AUDIT_DB_PATH is ignored: the format of this log differs; see --db");
@@ -64,13 +64,15 @@ async fn serve(
         tracing::warn!("{missing}; until then its requests get 503");
     }
     if serving.agents() == 0 {
-        say("no agents yet; `agentgate agents create NAME` or POST /agents registers one");
+        telemetry::info(
+            "no agents yet; `agentgate agents create NAME` or POST /agents registers one",
+        );
     }
     for (provider, address) in serving.listeners() {
-        say(&format!("{} on http://{address}", provider.as_str()));
+        telemetry::info(&format!("{} on http://{address}", provider.as_str()));
     }
-    say(&format!("serving on http://{}", serving.address()));
-    follow::follow(args, plan, &serving, told).await;
+    telemetry::info(&format!("serving on http://{}", serving.address()));
+    follow::follow(args, plan, &serving, stop_requests).await;
     serving.stop().await
 }
 
@@ -101,12 +103,14 @@ fn kept_key(file: &Path) -> anyhow::Result<MasterKey> {
     let (key, made) = MasterKey::load_or_make(file)
         .with_context(|| format!("the master key in {}", file.display()))?;
     match made {
-        Some(text) if !is_kept() => say(&format!(
+        Some(text) if !is_kept() => telemetry::info(&format!(
             "the master key is {}\n           it is kept in {} and is not shown again",
             text.as_str(),
             file.display()
         )),
-        Some(_) => say(&format!("a master key was generated; it is in {}", file.display())),
+        Some(_) => {
+            telemetry::info(&format!("a master key was generated; it is in {}", file.display()))
+        }
         None => {}
     }
     Ok(key)

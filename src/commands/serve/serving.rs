@@ -1,5 +1,4 @@
-//! A gate that serves: what it is made of, how it takes up another plan, and how
-//! it ends.
+//! A running `serve`: how it is assembled, reconfigured and stopped.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -107,16 +106,16 @@ impl Serving {
     }
 
     /// Applies what can change without a restart from `plan`: all of it, or nothing on error.
-    pub(super) fn take_up(&self, plan: &Plan) -> anyhow::Result<()> {
+    pub(super) fn apply(&self, plan: &Plan) -> anyhow::Result<()> {
         let Plan { settings, .. } = plan;
         let servers = hosting::shown(settings, |configured| {
             self.hosted.prepare(configured, hosting::secrets(settings))
         })?;
         let lookup = policies::lookup(settings);
-        let turned =
+        let reloaded =
             self.proxy.catalog.reload(&settings.policies, lookup, policies::mode(settings));
-        turned.map_err(|found| policies::load_error(&found, settings))?;
-        servers.show();
+        reloaded.map_err(|found| policies::load_error(&found, settings))?;
+        servers.apply();
         self.hosted.set_defaults(hosting::server_defaults(settings));
         self.proxy.configs.store(Arc::new(plan.provider_configs()));
         self.proxy.limits.store(Arc::new(limits(plan)));
@@ -139,9 +138,9 @@ impl Serving {
             remaining.push(ended?);
         }
         if let Some(upstream_client) = &self.proxy.upstream_client {
-            upstream_client.give_up();
+            upstream_client.abort_all();
         }
-        self.hosted.give_up();
+        self.hosted.abort_all();
         join_all(remaining.iter().map(Remaining::answered)).await;
         self.proxy.refusals.close().await;
         self.hosted.close().await;

@@ -160,8 +160,8 @@ mod tests {
         let body = parts(&[PART, post]);
         for body in [body.clone(), body.replace('\n', "\r\n")] {
             let members = batch(KIND, &body).expect("a batch");
-            let said: Vec<_> = members.iter().map(|m| format!("{} {}", m.method, m.path)).collect();
-            assert_eq!(said, ["GET /drive/v3/files", "POST /a/b"]);
+            let read: Vec<_> = members.iter().map(|m| format!("{} {}", m.method, m.path)).collect();
+            assert_eq!(read, ["GET /drive/v3/files", "POST /a/b"]);
             assert!(matches!(members[1].body, Body::Json(_)));
             let named = body.replace("/files?q=a", "/files%3Asearch");
             assert_eq!(batch(KIND, &named).expect("a batch")[0].path, "/drive/v3/files%3Asearch");
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_readers_of_mime_disagree_on_is_refused() {
+    fn ambiguous_multipart_is_refused() {
         let one = |part: &str| batch(KIND, &parts(&[part]));
         assert!(one(PART).is_ok());
         for part in [

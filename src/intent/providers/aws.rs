@@ -296,8 +296,8 @@ fn written_by_name(request: &HttpRequest) -> Option<Intent> {
     // PUT creates a resource by name, and names may contain verbs; so may ARNs.
     let is_name = last.contains(':') || request.method != "POST" && words(last).nth(1).is_some();
     let operation = request.query.iter().filter(|(name, _)| name == "operation");
-    let said = operation.map(|(_, value)| value.as_str()).chain((!is_name).then_some(last));
-    said.filter_map(said_by).next()
+    let names = operation.map(|(_, value)| value.as_str()).chain((!is_name).then_some(last));
+    names.filter_map(intent_of_word).next()
 }
 
 /// Whether a change of Route 53 records contains a deletion. XML can spell it with character
@@ -313,7 +313,7 @@ fn removes_records(request: &HttpRequest) -> bool {
 /// The intent in a name: matches `DeleteChannel`, `batch-delete`, `apps.delete`, `canceljob`,
 /// `outbound-emails`, `invocations` and `start-job`, but not `tests` or `runGroup`, which are
 /// resources.
-fn said_by(name: &str) -> Option<Intent> {
+fn intent_of_word(name: &str) -> Option<Intent> {
     const GLUED: [&str; 4] = ["batchdelete", "cancel", "deregister", "terminate"];
     const RUN: [&str; 4] = ["launch", "start", "stop", "trigger"];
     let name = name.rsplit('.').next().unwrap_or(name);

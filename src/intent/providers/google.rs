@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_verb_behind_the_colon_tells() {
+    fn verb_after_a_colon_decides_the_intent() {
         assert!(reads("chat.googleapis.com", "/v1/spaces/AAA/messages:search"));
         assert!(reads(
             "run.googleapis.com",
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_goes_elsewhere_is_written() {
+    fn writing_the_answer_elsewhere_is_a_write() {
         let intent = |path: &str, body: &str| {
             let mut asked = request("google", "POST", path);
             asked.host = Some("new.googleapis.com".to_owned());
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_knows_what_no_verb_says() {
+    fn the_table_covers_operations_without_a_known_verb() {
         assert!(reads("www.googleapis.com", "/calendar/v3/freeBusy"));
         assert!(reads("www.googleapis.com", "/webmasters/v3/sites/x/searchAnalytics/query"));
         let query = "/v1/projects/p/locations/l/reasoningEngines/e:query";

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn questions_at_their_places() {
+    fn input_requests_are_parsed_where_they_are_allowed() {
         for path in [
             "/rest/api/3/search",
             "/rest/api/2/search/jql",

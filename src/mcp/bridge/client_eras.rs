@@ -27,21 +27,21 @@ const MAX_NAME: usize = 100;
 pub fn name_of(principal: &str, message: &[u8]) -> String {
     let info = raw(message, &["params", era::META, era::CLIENT_INFO]);
     let info = info.or_else(|| raw(message, &["params", "clientInfo"])).unwrap_or_default();
-    let said = |key: &str| {
-        let said = raw(info, &[key]).and_then(answer::string).unwrap_or_default();
-        said.chars().take(MAX_NAME).collect::<String>()
+    let member = |key: &str| {
+        let member = raw(info, &[key]).and_then(answer::string).unwrap_or_default();
+        member.chars().take(MAX_NAME).collect::<String>()
     };
-    format!("{principal}\n{}\n{}", said("name"), said("version"))
+    format!("{principal}\n{}\n{}", member("name"), member("version"))
 }
 
 /// The eras of clients, by [`name_of`].
 #[derive(Debug, Default)]
 pub struct ClientEras {
-    known: HashMap<String, Seen>,
+    known: HashMap<String, ClientEra>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Seen {
+struct ClientEra {
     last: Instant,
     /// Whether it started a handshake.
     handshake: bool,
@@ -54,18 +54,18 @@ struct Seen {
 impl ClientEras {
     /// Records that the client started a handshake.
     pub fn initialized(&mut self, client: &str, now: Instant) {
-        let seen = self.seen(client, now);
+        let seen = self.entry(client, now);
         (seen.handshake, seen.refused) = (true, None);
     }
 
     /// Records that a stateless request succeeded.
     pub fn succeeded(&mut self, client: &str, now: Instant) {
-        self.seen(client, now).stateless = true;
+        self.entry(client, now).stateless = true;
     }
 
     /// Records that a stateless request was refused.
     pub fn refused(&mut self, client: &str, now: Instant) {
-        self.seen(client, now).refused.get_or_insert(now);
+        self.entry(client, now).refused.get_or_insert(now);
     }
 
     /// Whether the client was refused in the stateless era and has not fallen back in time.
@@ -84,11 +84,11 @@ impl ClientEras {
         self.known.get(client).is_some_and(|seen| seen.stateless && !seen.is_over(now))
     }
 
-    fn seen(&mut self, client: &str, now: Instant) -> &mut Seen {
+    fn entry(&mut self, client: &str, now: Instant) -> &mut ClientEra {
         if self.known.len() >= MAX_CLIENTS && !self.known.contains_key(client) {
-            self.make_room(now);
+            self.evict(now);
         }
-        let fresh = Seen { last: now, handshake: false, stateless: false, refused: None };
+        let fresh = ClientEra { last: now, handshake: false, stateless: false, refused: None };
         let seen = self.known.entry(client.to_owned()).or_insert(fresh);
         if seen.is_over(now) {
             *seen = fresh;
@@ -97,7 +97,7 @@ impl ClientEras {
         seen
     }
 
-    fn make_room(&mut self, now: Instant) {
+    fn evict(&mut self, now: Instant) {
         self.known.retain(|_, seen| !seen.is_over(now));
         if self.known.len() >= MAX_CLIENTS {
             let oldest = self.known.iter().min_by_key(|(_, seen)| seen.last);
@@ -107,7 +107,7 @@ impl ClientEras {
     }
 }
 
-impl Seen {
+impl ClientEra {
     fn is_over(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.last) >= RETENTION
     }
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_comes_back_without_a_handshake_has_no_other_era() {
+    fn repeated_refusal_after_the_timeout_means_no_fallback() {
         let (mut known, began) = (ClientEras::default(), Instant::now());
         assert!(!known.cannot_fall_back("a", began));
         known.refused("a", began);

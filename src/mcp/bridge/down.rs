@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 
-use super::{Step, splice, splice::raw};
+use super::{FromClient, splice, splice::raw};
 use crate::mcp::answer;
 use crate::mcp::codes::{
     self, HEADER_MISMATCH, METHOD_NOT_FOUND, MISSING_CAPABILITY, UNSUPPORTED_VERSION,
@@ -25,13 +25,13 @@ pub struct Down {
 
 /// What to do with a message from the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Back {
+pub enum FromServer {
     /// Send this to the client.
-    Pass(Bytes),
+    Forward(Bytes),
     /// Send this to the server, and nothing to the client.
-    Reply(Bytes),
+    Answer(Bytes),
     /// Drop it: the newer revision has no equivalent.
-    Nothing,
+    Drop,
 }
 
 /// A request by which the gate finds out a server's era.
@@ -166,38 +166,40 @@ impl Down {
 
     /// Translates a message from the client.
     #[must_use]
-    pub fn step(&self, message: &Bytes) -> Step {
+    pub fn translate_from_client(&self, message: &Bytes) -> FromClient {
         let (Some(method), id) = super::method_and_id(message) else {
             // A response: but the client was never sent a request.
-            return Step::Nothing;
+            return FromClient::Drop;
         };
         match (method.as_str(), id) {
-            ("server/discover", Some(id)) => Step::Answer(super::result(id, &self.discovered)),
+            ("server/discover", Some(id)) => {
+                FromClient::Answer(super::result(id, &self.discovered))
+            }
             ("notifications/cancelled", None) => {
                 let id = raw(message, &["params", "requestId"]).map(<[u8]>::to_vec);
-                id.map_or(Step::Nothing, Step::Cancel)
+                id.map_or(FromClient::Drop, FromClient::Cancel)
             }
-            (_, None) => Step::Nothing,
+            (_, None) => FromClient::Drop,
             (other, Some(_)) if era::is_handshake_only(other) || era::is_stateless_only(other) => {
                 super::not_bridged(id, other)
             }
-            _ => Step::Forward(message.clone()),
+            _ => FromClient::Forward(message.clone()),
         }
     }
 
     /// Translates a message from the server. `method` is that of the request it may respond to.
     #[must_use]
-    pub fn back(method: &str, message: &Bytes) -> Back {
+    pub fn translate_from_server(method: &str, message: &Bytes) -> FromServer {
         match super::method_and_id(message) {
-            (Some(asked), Some(id)) => Back::Reply(match asked.as_str() {
+            (Some(from_server), Some(id)) => FromServer::Answer(match from_server.as_str() {
                 "ping" => super::result(id, "{}"),
                 _ => super::error(id, METHOD_NOT_FOUND, "this client takes no requests"),
             }),
             // The handshake is shared by all clients, so it is unknown which of them wants log
             // messages.
-            (Some(said), None) if said == "notifications/message" => Back::Nothing,
-            (Some(_), None) => Back::Pass(message.clone()),
-            (None, _) => Back::Pass(Self::result(method, message)),
+            (Some(said), None) if said == "notifications/message" => FromServer::Drop,
+            (Some(_), None) => FromServer::Forward(message.clone()),
+            (None, _) => FromServer::Forward(Self::result(method, message)),
         }
     }
 
@@ -228,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn the_handshake_claims_nothing_that_could_not_be_carried() {
+    fn handshake_declares_no_capabilities() {
         for (probe, method) in
             [(Probe::Discover, "server/discover"), (Probe::Initialize, "initialize")]
         {
@@ -244,7 +246,7 @@ mod tests {
     #[test]
     fn discovery_is_answered_from_the_handshake() {
         let discover = Bytes::from_static(br#"{"id":"d","method":"server/discover","params":{}}"#);
-        let Step::Answer(answer) = down().step(&discover) else { panic!() };
+        let FromClient::Answer(answer) = down().translate_from_client(&discover) else { panic!() };
         assert_eq!(
             parsed(&answer),
             json!({"jsonrpc": "2.0", "id": "d", "result": {"resultType": "complete",
@@ -259,26 +261,37 @@ mod tests {
     }
 
     #[test]
-    fn requests_go_as_they_were_judged() {
+    fn requests_are_forwarded_as_judged() {
         let down = down();
         let call = Bytes::from_static(
             br#"{"id": 1,"method":"tools/call","params":{"name":"x","arguments":{"n":1e0},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#,
         );
-        assert_eq!(down.step(&call), Step::Forward(call.clone()));
+        assert_eq!(down.translate_from_client(&call), FromClient::Forward(call.clone()));
         for method in ["initialize", "ping", "subscriptions/listen", "logging/setLevel"] {
             let message = json!({"id": 1, "method": method}).to_string();
-            let Step::Answer(answer) = down.step(&message.into()) else { panic!("{method}") };
+            let FromClient::Answer(answer) = down.translate_from_client(&message.into()) else {
+                panic!("{method}")
+            };
             assert_eq!(parsed(&answer)["error"]["code"], -32601, "{method}");
         }
         let cancel = br#"{"method":"notifications/cancelled","params":{"requestId":9}}"#;
-        assert_eq!(down.step(&Bytes::from_static(cancel)), Step::Cancel(b"9".to_vec()));
-        assert_eq!(down.step(&Bytes::from_static(br#"{"id":1,"result":{}}"#)), Step::Nothing);
+        assert_eq!(
+            down.translate_from_client(&Bytes::from_static(cancel)),
+            FromClient::Cancel(b"9".to_vec())
+        );
+        assert_eq!(
+            down.translate_from_client(&Bytes::from_static(br#"{"id":1,"result":{}}"#)),
+            FromClient::Drop
+        );
     }
 
     #[test]
     fn results_get_what_the_newer_revision_demands() {
-        let back = |method: &str, message: &'static str| match Down::back(method, &message.into()) {
-            Back::Pass(passed) => String::from_utf8(passed.to_vec()).unwrap(),
+        let back = |method: &str, message: &'static str| match Down::translate_from_server(
+            method,
+            &message.into(),
+        ) {
+            FromServer::Forward(passed) => String::from_utf8(passed.to_vec()).unwrap(),
             other => panic!("{other:?}"),
         };
         assert_eq!(
@@ -296,14 +309,19 @@ mod tests {
     }
 
     #[test]
-    fn the_server_is_answered_what_the_client_cannot_be_asked() {
-        let asked = |message: &'static str| Down::back("tools/call", &message.into());
-        let Back::Reply(pong) = asked(r#"{"id":5,"method":"ping"}"#) else { panic!() };
+    fn requests_of_the_server_are_answered_by_the_gate() {
+        let from_server =
+            |message: &'static str| Down::translate_from_server("tools/call", &message.into());
+        let FromServer::Answer(pong) = from_server(r#"{"id":5,"method":"ping"}"#) else { panic!() };
         assert_eq!(parsed(&pong), json!({"jsonrpc": "2.0", "id": 5, "result": {}}));
-        let Back::Reply(no) = asked(r#"{"id":5,"method":"sampling/createMessage"}"#) else {
+        let FromServer::Answer(no) = from_server(r#"{"id":5,"method":"sampling/createMessage"}"#)
+        else {
             panic!()
         };
         assert_eq!(parsed(&no)["error"]["code"], -32601);
-        assert_eq!(asked(r#"{"method":"notifications/message","params":{}}"#), Back::Nothing);
+        assert_eq!(
+            from_server(r#"{"method":"notifications/message","params":{}}"#),
+            FromServer::Drop
+        );
     }
 }

@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_gate_asks_says_nothing_of_a_client() {
+    fn requests_of_the_gate_do_not_affect_the_era_of_a_client() {
         let (mut eras, now) = (Eras::new(Bridging::Auto, BehindGate), Instant::now());
         let asked = (Stateless, NativeFirst);
         assert!(!eras.answered(asked, Sender::Gate, Some(OF_THE_ERA), now));

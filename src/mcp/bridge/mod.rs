@@ -51,7 +51,7 @@ pub enum Bridging {
 
 /// What to do with a message from the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+pub enum FromClient {
     /// Send this to the server.
     Forward(Bytes),
     /// Send this response to the client, and nothing to the server.
@@ -59,7 +59,7 @@ pub enum Step {
     /// Cancel the request with this id (raw JSON).
     Cancel(Vec<u8>),
     /// Drop it.
-    Nothing,
+    Drop,
 }
 
 /// A response with `result`, which is raw JSON.
@@ -75,13 +75,13 @@ fn error(id: &[u8], code: i64, words: &str) -> Bytes {
 }
 
 /// The error for a method that cannot be bridged.
-fn not_bridged(id: Option<&[u8]>, method: &str) -> Step {
-    let Some(id) = id else { return Step::Nothing };
+fn not_bridged(id: Option<&[u8]>, method: &str) -> FromClient {
+    let Some(id) = id else { return FromClient::Drop };
     let words = format!(
         "Method not found: the server speaks another era of MCP, and AgentGate does not bridge `{}`",
         crate::terminal::brief(method)
     );
-    Step::Answer(error(id, METHOD_NOT_FOUND, &words))
+    FromClient::Answer(error(id, METHOD_NOT_FOUND, &words))
 }
 
 /// Translates a server's capabilities into the other era: those that both have and the bridge
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_refused_is_named() {
+    fn refused_methods_are_named() {
         for (message, methods) in [
             (r#"{"id":1,"method":"roots/list"}"#, &["roots/list"][..]),
             (

@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 
-use super::{Step, splice, splice::raw};
+use super::{FromClient, splice, splice::raw};
 use crate::mcp::answer;
 use crate::mcp::codes::{INVALID_PARAMS, INVALID_REQUEST};
 use crate::mcp::era;
@@ -77,29 +77,29 @@ impl Up {
     }
 
     /// Translates a message from the client, after its `initialize`.
-    pub fn step(&mut self, message: &[u8]) -> Step {
+    pub fn translate_from_client(&mut self, message: &[u8]) -> FromClient {
         if message.trim_ascii_start().starts_with(b"[") {
             return refused_batch(message);
         }
         let (Some(method), id) = super::method_and_id(message) else {
             // A response: but the server has sent no request.
-            return Step::Nothing;
+            return FromClient::Drop;
         };
         let Some(id) = id else {
             let cancelled = raw(message, &["params", "requestId"]).map(<[u8]>::to_vec);
             return match cancelled.filter(|_| method == "notifications/cancelled") {
-                Some(id) => Step::Cancel(id),
-                None => Step::Nothing,
+                Some(id) => FromClient::Cancel(id),
+                None => FromClient::Drop,
             };
         };
         match method.as_str() {
-            "ping" => Step::Answer(super::result(id, "{}")),
+            "ping" => FromClient::Answer(super::result(id, "{}")),
             "logging/setLevel" => {
                 let level = raw(message, &["params", "level"]).and_then(answer::string);
                 let level =
                     era::LOG_LEVELS.into_iter().find(|known| level.as_deref() == Some(known));
                 self.level = level.or(self.level);
-                Step::Answer(match level {
+                FromClient::Answer(match level {
                     Some(_) => super::result(id, "{}"),
                     None => {
                         super::error(id, INVALID_PARAMS, "`level` is not a level of log messages")
@@ -110,10 +110,10 @@ impl Up {
                 super::not_bridged(Some(id), other)
             }
             _ => match splice::with_meta(message, &OURS, &self.meta()) {
-                Some(message) => Step::Forward(message),
+                Some(message) => FromClient::Forward(message),
                 None => {
                     let words = "`params._meta` speaks of another era of MCP than this session's";
-                    Step::Answer(super::error(id, INVALID_PARAMS, words))
+                    FromClient::Answer(super::error(id, INVALID_PARAMS, words))
                 }
             },
         }
@@ -122,7 +122,7 @@ impl Up {
     /// Translates a message from the server: unchanged, except for a result that asks the
     /// client for input. `method` is that of the request it responds to.
     #[must_use]
-    pub fn back(method: &str, message: &Bytes) -> Bytes {
+    pub fn translate_from_server(method: &str, message: &Bytes) -> Bytes {
         let Some(id) = raw(message, &["id"]).filter(|_| needs_input(message)) else {
             return message.clone();
         };
@@ -162,7 +162,7 @@ pub(super) fn needs_input(message: &[u8]) -> bool {
 }
 
 /// Responds to every request of a batch with an error.
-fn refused_batch(batch: &[u8]) -> Step {
+fn refused_batch(batch: &[u8]) -> FromClient {
     let words = "AgentGate does not bridge batches: send each request by itself";
     let asking = answer::messages(batch).into_iter().filter_map(|message| {
         let (method, id) = super::method_and_id(message);
@@ -170,8 +170,10 @@ fn refused_batch(batch: &[u8]) -> Step {
     });
     let answers: Vec<Bytes> = asking.map(|id| super::error(id, INVALID_REQUEST, words)).collect();
     match answers.is_empty() {
-        true => Step::Nothing,
-        false => Step::Answer([b"[", answers.join(&b","[..]).as_slice(), b"]"].concat().into()),
+        true => FromClient::Drop,
+        false => {
+            FromClient::Answer([b"[", answers.join(&b","[..]).as_slice(), b"]"].concat().into())
+        }
     }
 }
 
@@ -193,15 +195,15 @@ mod tests {
         (up, serde_json::from_slice(&discover).unwrap())
     }
 
-    fn answered(step: Step) -> Value {
+    fn answered(step: FromClient) -> Value {
         match step {
-            Step::Answer(answer) => serde_json::from_slice(&answer).unwrap(),
+            FromClient::Answer(answer) => serde_json::from_slice(&answer).unwrap(),
             other => panic!("not an answer: {other:?}"),
         }
     }
 
     #[test]
-    fn a_handshake_is_answered_from_what_the_server_says_of_itself() {
+    fn handshake_is_answered_from_server_discover() {
         let (up, discover) = opened("2025-06-18");
         assert_eq!(
             (&discover["id"], &discover["method"]),
@@ -230,10 +232,10 @@ mod tests {
     }
 
     #[test]
-    fn a_call_gets_what_the_server_wants_and_keeps_every_byte() {
+    fn calls_get_the_required_meta_and_are_otherwise_unchanged() {
         let (mut up, _) = opened("2025-11-25");
         let call = br#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"a\u0062","arguments":{"n":1.50,"deep":[ ]},"_meta":{"progressToken":7}}}"#;
-        let Step::Forward(sent) = up.step(call) else { panic!() };
+        let FromClient::Forward(sent) = up.translate_from_client(call) else { panic!() };
         let text = String::from_utf8(sent.to_vec()).unwrap();
         assert!(text.contains(r#""name":"a\u0062","arguments":{"n":1.50,"deep":[ ]}"#), "{text}");
         let meta = "\"io.modelcontextprotocol/protocolVersion\":\"2026-07-28\",\"io.modelcontextprotocol/clientCapabilities\":{},\"io.modelcontextprotocol/clientInfo\":{\"name\":\"c\",\"version\":\"1\"},";
@@ -241,18 +243,18 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_has_no_part_in_is_answered_here() {
+    fn methods_the_server_does_not_need_are_answered_by_the_bridge() {
         let (mut up, _) = opened("2025-11-25");
         let ask = |up: &mut Up, method: &str, params: Value| {
             let message = json!({"jsonrpc": "2.0", "id": 3, "method": method, "params": params});
-            up.step(message.to_string().as_bytes())
+            up.translate_from_client(message.to_string().as_bytes())
         };
         assert_eq!(answered(ask(&mut up, "ping", json!({})))["result"], json!({}));
         let bad = answered(ask(&mut up, "logging/setLevel", json!({"level": "loud"})));
         assert_eq!(bad["error"]["code"], -32602);
         let set = answered(ask(&mut up, "logging/setLevel", json!({"level": "info"})));
         assert_eq!(set["result"], json!({}));
-        let Step::Forward(sent) = ask(&mut up, "tools/list", json!({})) else { panic!() };
+        let FromClient::Forward(sent) = ask(&mut up, "tools/list", json!({})) else { panic!() };
         assert_eq!(raw(&sent, &["params", "_meta", era::LOG_LEVEL]), Some(&b"\"info\""[..]));
         for method in ["resources/subscribe", "tasks/list", "subscriptions/listen", "initialize"] {
             assert_eq!(answered(ask(&mut up, method, json!({})))["error"]["code"], -32601);
@@ -260,34 +262,36 @@ mod tests {
         let claims = json!({"_meta": {era::PROTOCOL_VERSION: "2026-07-28"}});
         assert_eq!(answered(ask(&mut up, "tools/list", claims))["error"]["code"], -32602);
         let batch = br#" [{"id":1,"method":"ping"},{"method":"x"},{"id":"b","method":"x"}]"#;
-        let refused = answered(up.step(batch));
+        let refused = answered(up.translate_from_client(batch));
         assert_eq!((&refused[0]["id"], &refused[1]["id"]), (&json!(1), &json!("b")));
         assert_eq!(refused[1]["error"]["code"], -32600);
-        assert_eq!(up.step(b"[{}]"), Step::Nothing);
+        assert_eq!(up.translate_from_client(b"[{}]"), FromClient::Drop);
         for nothing in [
             &br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#[..],
             br#"{"jsonrpc":"2.0","id":1,"result":{}}"#,
             br#"{"method":"tools/call","params":{}}"#,
         ] {
-            assert_eq!(up.step(nothing), Step::Nothing);
+            assert_eq!(up.translate_from_client(nothing), FromClient::Drop);
         }
         let cancel = br#"{"method":"notifications/cancelled","params":{"requestId":"x"}}"#;
-        assert_eq!(up.step(cancel), Step::Cancel(b"\"x\"".to_vec()));
+        assert_eq!(up.translate_from_client(cancel), FromClient::Cancel(b"\"x\"".to_vec()));
     }
 
     #[test]
-    fn only_a_question_to_the_client_is_translated_back() {
+    fn only_input_requests_are_translated_back() {
         let plain = Bytes::from_static(
             br#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","content":[],"x":1.0}}"#,
         );
-        assert_eq!(Up::back("tools/call", &plain), plain);
+        assert_eq!(Up::translate_from_server("tools/call", &plain), plain);
         let asks = Bytes::from_static(
             br#"{"id":1,"result":{"resultType":"input_required","inputRequests":{}}}"#,
         );
-        let told: Value = serde_json::from_slice(&Up::back("tools/call", &asks)).unwrap();
-        assert_eq!(told["result"]["isError"], true);
-        assert!(told.to_string().contains("does not bridge"));
-        let told: Value = serde_json::from_slice(&Up::back("prompts/get", &asks)).unwrap();
-        assert_eq!(told["error"]["code"], -32600);
+        let answer: Value =
+            serde_json::from_slice(&Up::translate_from_server("tools/call", &asks)).unwrap();
+        assert_eq!(answer["result"]["isError"], true);
+        assert!(answer.to_string().contains("does not bridge"));
+        let answer: Value =
+            serde_json::from_slice(&Up::translate_from_server("prompts/get", &asks)).unwrap();
+        assert_eq!(answer["error"]["code"], -32600);
     }
 }

@@ -1,4 +1,4 @@
-//! How one message is told from the next, and what may therefore not stand in one.
+//! How messages are delimited, and which bytes they must therefore not contain.
 
 /// How messages are delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -42,7 +42,7 @@ fn a_call_is_read_whatever_the_order_of_its_members() {
 }
 
 #[test]
-fn what_is_no_call_passes_however_odd() {
+fn messages_other_than_calls_pass_in_any_form() {
     passes("");
     passes(" \t\r\n");
     passes(
@@ -173,7 +173,7 @@ fn a_batch_is_read_where_the_revision_has_them_and_answered_where_not() {
 }
 
 #[test]
-fn json_itself_is_judged_as_the_public_suite_says() {
+fn json_parser_agrees_with_the_public_test_suite() {
     let Some(rows) = crate::mcp::tests::truth("corpora/jsontestsuite.jsonl") else { return };
     let mut seen = 0;
     for row in rows.lines() {

@@ -89,7 +89,7 @@ mod tests {
     use std::pin::pin;
 
     #[tokio::test]
-    async fn a_client_that_does_not_read_holds_up_the_sender() {
+    async fn sender_waits_for_a_client_that_does_not_read() {
         let (sender, mut receiver) = channel::<Bytes>();
         let half = Bytes::from(vec![0; BYTES as usize / 2 + 1]);
         sender.send(half.clone()).await.unwrap();
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_goes_away_lets_the_sender_go() {
+    async fn sender_stops_when_the_client_disconnects() {
         let (sender, receiver) = channel::<Bytes>();
         sender.send(Bytes::from(vec![0; BYTES as usize])).await.unwrap();
         let mut waiting = pin!(sender.send(Bytes::from_static(b"x")));

@@ -87,7 +87,7 @@ struct Post {
     /// Ids of a batch's elements. If the batch is refused, each gets a response.
     elements: Vec<Key>,
     /// The client's own id and token, if the child is sent other ones.
-    own: Option<(Vec<u8>, Option<Vec<u8>>)>,
+    client_ids: Option<(Vec<u8>, Option<Vec<u8>>)>,
     /// Whether it is a subscription (`subscriptions/listen`, 2026-07-28) rather than a request
     /// with a response.
     listens: bool,
@@ -128,7 +128,7 @@ impl Session {
     pub(super) async fn post(
         self: &Arc<Self>,
         message: Bytes,
-        takes_streams: bool,
+        accepts_streams: bool,
     ) -> Response<Body> {
         // Before it can be mixed up with messages of others: its id does not tell whose
         // response is whose.
@@ -147,10 +147,10 @@ impl Session {
             }
             return problem::empty(StatusCode::ACCEPTED);
         };
-        let takes_streams = takes_streams || has_method(&message, "subscriptions/listen");
-        let describes_itself = child_messages::describes_itself(&message);
-        let status = move |answer: &[u8]| status_of(answer, self.shared, describes_itself);
-        let (message, waiting, receiver) = match self.expect(id.clone(), message) {
+        let accepts_streams = accepts_streams || has_method(&message, "subscriptions/listen");
+        let is_stateless_message = child_messages::is_stateless_message(&message);
+        let status = move |answer: &[u8]| status_of(answer, self.shared, is_stateless_message);
+        let (message, waiting, receiver) = match self.register(id.clone(), message) {
             Ok(expected) => expected,
             Err(what) => {
                 let status = StatusCode::CONFLICT;
@@ -162,12 +162,12 @@ impl Session {
             let what = "the server is gone";
             return problem::error(StatusCode::BAD_GATEWAY, Some(&id), UPSTREAM, what);
         }
-        answered(receiver, waiting, (&id, takes_streams), status).await
+        answered(receiver, waiting, (&id, accepts_streams), status).await
     }
 
     /// Registers a request; returns it with the message to send, with ids assigned by the gate
     /// if need be.
-    fn expect(
+    fn register(
         self: &Arc<Self>,
         id: Vec<u8>,
         message: Bytes,
@@ -190,7 +190,7 @@ impl Session {
         let elements = if is_own { Vec::new() } else { ids::of_elements(&message) };
         let elements = elements.iter().map(|id| Key::new(id)).collect();
         let listens = has_method(&message, "subscriptions/listen");
-        let (id, token, own) = match self.shared {
+        let (id, token, client_ids) = match self.shared {
             false => (key, token, None),
             true => {
                 let fresh = number.to_string().into_bytes();
@@ -198,8 +198,8 @@ impl Session {
                 (Key::new(&fresh), known, Some((id, token)))
             }
         };
-        let post = Post { number, id, token, elements, own, listens, sender };
-        let message = match post.own {
+        let post = Post { number, id, token, elements, client_ids, listens, sender };
+        let message = match post.client_ids {
             None => message,
             Some(_) => fields.replaced(&message, |field| match field {
                 IdField::Id => Some(post.id.as_bytes()),
@@ -214,12 +214,12 @@ impl Session {
 
     /// Delivers each message from the relay to the client that waits for it.
     pub(super) async fn distribute(self: Arc<Self>, queue: Queue<ToClient>) -> io::Result<()> {
-        while let Some(ToClient { bytes, mark }) = queue.next().await {
+        while let Some(ToClient { bytes, metadata }) = queue.next().await {
             let lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
             for line in lines.filter(|line| !line.is_empty()) {
                 for message in self.parts(line) {
                     let bytes = bytes.slice_ref(message);
-                    self.deliver(ToClient { bytes, mark: mark.clone() }).await;
+                    self.deliver(ToClient { bytes, metadata: metadata.clone() }).await;
                 }
             }
             queue.done(bytes.len());
@@ -256,7 +256,7 @@ impl Session {
     /// The recipient of a message: responses go to the sender of the request, messages that
     /// belong to a call accompany its response, all others go to the listening stream.
     fn recipient(&self, message: ToClient) -> Option<(Sender<ToClient>, ToClient)> {
-        let ToClient { bytes: message, mark } = message;
+        let ToClient { bytes: message, metadata } = message;
         let mut state = self.state();
         state.used = Instant::now();
         let fields = IdFields::of(&message);
@@ -269,13 +269,13 @@ impl Session {
                     state.posts.iter().find(|post| post.token.as_deref() == Some(token))
                 }
                 (None, None) if belongs_to_a_call(&message, of(IdField::Id)) => {
-                    state.at_work(self.shared)
+                    state.call_in_progress(self.shared)
                 }
                 (None, None) => None,
             },
         };
         if let Some(post) = post {
-            let bytes = match &post.own {
+            let bytes = match &post.client_ids {
                 None => message.clone(),
                 Some((id, token)) => fields.replaced(&message, |field| match field {
                     IdField::Id if !is_answer(&message) => None,
@@ -283,7 +283,7 @@ impl Session {
                     IdField::ProgressToken => token.as_deref(),
                 }),
             };
-            return Some((post.sender.clone(), ToClient { bytes, mark }));
+            return Some((post.sender.clone(), ToClient { bytes, metadata }));
         }
         let listener = state.listener.clone().filter(|listener| !listener.is_closed());
         if listener.is_none() && !self.shared {
@@ -330,7 +330,7 @@ impl Session {
 
     /// How long the session has been unused; `None` if a client is waiting.
     pub(super) fn idle(&self) -> Option<Duration> {
-        self.quiet()?;
+        self.without_requests_for()?;
         let state = self.state();
         let listened = state.listener.as_ref().is_some_and(|listener| !listener.is_closed());
         (!listened).then(|| state.used.elapsed())
@@ -338,14 +338,14 @@ impl Session {
 
     /// How long no client has sent a request, even if one is listening; `None` if a response is
     /// due.
-    pub(super) fn quiet(&self) -> Option<Duration> {
+    pub(super) fn without_requests_for(&self) -> Option<Duration> {
         let state = self.state();
         let at_work = !state.posts.is_empty() || self.ready.is_open();
         (!at_work).then(|| state.written.elapsed())
     }
 
     /// Waits until no client waits for a response.
-    pub(super) async fn unawaited(self: Arc<Self>) {
+    pub(super) async fn until_answered(self: Arc<Self>) {
         while !self.state().posts.is_empty() {
             sleep(POLL_INTERVAL).await;
         }
@@ -369,7 +369,7 @@ impl Session {
 async fn answered(
     mut receiver: Receiver<ToClient>,
     waiting: PendingPost,
-    (id, takes_streams): (&[u8], bool),
+    (id, accepts_streams): (&[u8], bool),
     status: impl Fn(&[u8]) -> StatusCode,
 ) -> Response<Body> {
     let first = loop {
@@ -377,13 +377,13 @@ async fn answered(
             let words = "the server ended without an answer";
             return problem::error(StatusCode::BAD_GATEWAY, Some(id), UPSTREAM, words);
         };
-        if takes_streams || is_answer(&message.bytes) {
+        if accepts_streams || is_answer(&message.bytes) {
             break message;
         }
     };
     if is_answer(&first.bytes) {
         waiting.end();
-        return problem::marked(first.bytes, &first.mark, status);
+        return problem::with_metadata(first.bytes, &first.metadata, status);
     }
     let rest = stream::unfold((receiver, Some(waiting)), |(mut receiver, waiting)| async {
         let waiting = waiting?;
@@ -415,7 +415,7 @@ impl State {
 
     /// The call that the server is working on. `None` on a shared child with several calls: it
     /// is unknown which one a message belongs to.
-    fn at_work(&self, shared: bool) -> Option<&Post> {
+    fn call_in_progress(&self, shared: bool) -> Option<&Post> {
         let mut calls = self.posts.iter().rev().filter(|post| !post.listens);
         let last = calls.next();
         last.filter(|_| !shared || calls.next().is_none())
@@ -442,7 +442,7 @@ impl Drop for PendingPost {
         let Some(post) = at.map(|at| state.posts.remove(at)) else { return };
         drop(state);
         // Before 2026-07-28, disconnecting does not cancel a request.
-        if self.over || post.own.is_none() {
+        if self.over || post.client_ids.is_none() {
             return;
         }
         let cancelled = reply::cancelled(post.id.as_bytes());

@@ -50,7 +50,7 @@ pub(super) fn names_a_request(message: &[u8]) -> bool {
 }
 
 /// Whether a request has the `_meta` of the stateless era.
-pub(super) fn describes_itself(message: &[u8]) -> bool {
+pub(super) fn is_stateless_message(message: &[u8]) -> bool {
     DESCRIPTION.iter().all(|key| memchr::memmem::find(message, key.as_bytes()).is_some())
 }
 
@@ -61,12 +61,12 @@ pub(super) fn belongs_to_a_call(message: &[u8], id: Option<&[u8]>) -> bool {
 
 /// The HTTP status for a response of the server. The stateless era defines some (2026-07-28,
 /// "Error handling"), also for requests without the required `_meta`.
-pub(super) fn status_of(message: &[u8], stateless: bool, describes_itself: bool) -> StatusCode {
+pub(super) fn status_of(message: &[u8], stateless: bool, is_stateless_request: bool) -> StatusCode {
     let is_error = stateless && memchr::memmem::find(message, b"\"error\"").is_some();
     match codes::of(message).filter(|_| is_error) {
         Some(PARSE_ERROR | INVALID_REQUEST | HEADER_MISMATCH) => StatusCode::BAD_REQUEST,
         Some(MISSING_CAPABILITY | UNSUPPORTED_VERSION) => StatusCode::BAD_REQUEST,
-        Some(INVALID_PARAMS) if !describes_itself => StatusCode::BAD_REQUEST,
+        Some(INVALID_PARAMS) if !is_stateless_request => StatusCode::BAD_REQUEST,
         Some(METHOD_NOT_FOUND) => StatusCode::NOT_FOUND,
         _ => StatusCode::OK,
     }

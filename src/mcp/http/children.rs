@@ -227,7 +227,7 @@ impl Children {
         incoming: &Incoming,
     ) -> Result<bool, Box<Response<Body>>> {
         let key = Key::Shared(self.direction(), Arc::clone(&incoming.principal));
-        Ok(self.begin(key, incoming).await?.ready.is_made().await)
+        Ok(self.begin(key, incoming).await?.ready.is_ready().await)
     }
 
     /// Refuses and records a request.
@@ -242,14 +242,14 @@ impl Children {
     }
 
     /// Tells every child to stop.
-    pub(super) fn give_up(&self) {
+    pub(super) fn abort_all(&self) {
         self.permits.close();
         self.stop.send_replace(Some(Stop::Terminate));
     }
 
     /// Stops every child; waits for 3 s at most.
     pub async fn close(&self) {
-        self.give_up();
+        self.abort_all();
         let running = &self.running;
         let mut running =
             std::mem::take(&mut *running.lock().unwrap_or_else(PoisonError::into_inner));
@@ -326,13 +326,13 @@ impl Children {
         if let (Ok(own), Ok(any)) = (own.try_acquire_owned(), any.try_acquire_owned()) {
             return Some((own, any));
         }
-        let mut is_made = false;
+        let mut is_ready = false;
         for _ in 0..MAX_WAITS {
             let from = match share.available_permits() {
                 0 => EvictFrom::Principal,
                 _ => EvictFrom::All,
             };
-            is_made = is_made || self.evict_idle(principal, from);
+            is_ready = is_ready || self.evict_idle(principal, from);
             let (own, any) = (Arc::clone(&share), Arc::clone(&self.permits));
             let both = async { tokio::try_join!(own.acquire_owned(), any.acquire_owned()) };
             if let Ok(permits) = timeout(WAIT_TIMEOUT, both).await {
@@ -366,7 +366,7 @@ impl Children {
         let enough = self.shares.taken(newcomer) + 2;
         let open = self.open();
         let quiet = open.iter().filter_map(|(key, session)| {
-            let quiet = session.quiet().filter(|quiet| *quiet >= WAIT_TIMEOUT)?;
+            let quiet = session.without_requests_for().filter(|quiet| *quiet >= WAIT_TIMEOUT)?;
             let has = self.shares.taken(&session.principal);
             (has >= enough).then(|| (has, quiet, key.clone(), Arc::clone(session)))
         });
@@ -414,7 +414,7 @@ impl Children {
             let client = session::Client {
                 input: Box::new(from_session),
                 writer: Arc::clone(&of_child).distribute(relay.client_queue()),
-                gone: Arc::clone(&of_child).unawaited(),
+                gone: Arc::clone(&of_child).until_answered(),
             };
             if let Err(error) = session::run(&relay, client, server, stop).await {
                 tracing::warn!(%error, "a session broke");

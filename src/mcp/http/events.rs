@@ -6,7 +6,7 @@ use http_body_util::BodyExt as _;
 
 use super::sse::{Event, Parser, TooLarge};
 use crate::net::Body;
-use crate::net::body::UNTAKEN;
+use crate::net::body::NO_ANSWER_MEMORY;
 use crate::net::memory::{SMALL, SenderBudget, StreamReservation};
 
 /// Reads server-sent events from a body.
@@ -30,8 +30,8 @@ pub(super) enum Broken {
     #[error("the server's stream cannot be read: {0}")]
     TooLarge(#[from] TooLarge),
     /// The memory budget is exhausted.
-    #[error("the server's stream cannot be read: {UNTAKEN}")]
-    Untaken,
+    #[error("the server's stream cannot be read: {NO_ANSWER_MEMORY}")]
+    NoAnswerMemory,
 }
 
 impl Events {
@@ -60,7 +60,7 @@ impl Events {
             let frame = tokio::select! {
                 biased;
                 frame = self.body.frame() => frame,
-                () = self.counted.revoked() => return Err(Broken::Untaken),
+                () = self.counted.revoked() => return Err(Broken::NoAnswerMemory),
             };
             let Some(frame) = frame else { return Ok(None) };
             let frame = frame.map_err(|error| Broken::Off(error.to_string()))?;
@@ -78,7 +78,7 @@ impl Events {
     async fn take(&mut self, bytes: usize) -> Result<(), Broken> {
         match self.counted.reserve(bytes, self.max).await {
             true => Ok(()),
-            false => Err(Broken::Untaken),
+            false => Err(Broken::NoAnswerMemory),
         }
     }
 
@@ -126,7 +126,7 @@ mod tests {
         let _taken = budget.all();
         let mut events = events(&budget);
         assert_eq!(data(&mut events).await, 3);
-        assert_eq!(events.next().await, Err(Broken::Untaken));
+        assert_eq!(events.next().await, Err(Broken::NoAnswerMemory));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! What the tests of conversations share.
+//! Fixture for tests of conversations.
 
 use std::path::Path;
 use std::sync::Arc;

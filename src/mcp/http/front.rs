@@ -58,7 +58,7 @@ pub struct Incoming {
 
 /// Limits and access control of a listener.
 #[derive(Debug, Clone)]
-pub struct Door {
+pub struct ListenerSettings {
     /// Its address: `Host` must match it, or be a loopback name.
     pub address: SocketAddr,
     /// The token that every request must carry, if any.
@@ -74,8 +74,8 @@ pub struct Door {
 /// Checks the requests of a listener and passes them on.
 #[derive(Debug)]
 pub struct Front {
-    /// The checks.
-    pub door: Door,
+    /// Limits and access control.
+    pub settings: ListenerSettings,
     /// Where requests are passed on to.
     pub backend: Backend,
     /// The clients' agent.
@@ -105,10 +105,10 @@ impl Backend {
     }
 
     /// Aborts requests in flight, responding with an error.
-    pub fn give_up(&self) {
+    pub fn abort_all(&self) {
         match self {
-            Self::Remote(remote) => remote.give_up(),
-            Self::Command(pools) => pools.give_up(),
+            Self::Remote(remote) => remote.abort_all(),
+            Self::Command(pools) => pools.abort_all(),
         }
     }
 
@@ -123,37 +123,39 @@ impl Backend {
 
 impl Front {
     /// Responds to one request from `source`. Takes the headers out of `parts`.
-    async fn enter(&self, source: IpAddr, parts: &mut Parts, body: Body) -> Response<Body> {
+    async fn handle(&self, source: IpAddr, parts: &mut Parts, body: Body) -> Response<Body> {
         if parts.uri.path() != PATH {
             let row =
                 self.refusals.record_unauthenticated(&self.server, source, "no path of ours").await;
             let mut response = problem::empty(StatusCode::NOT_FOUND);
-            problem::mark(&mut response, row.as_deref());
+            problem::set_request_id(&mut response, row.as_deref());
             return response;
         }
-        if let Err(refusal) = self.door.admits(parts) {
+        if let Err(refusal) = self.settings.check_access(parts) {
             let row =
                 self.refusals.record_unauthenticated(&self.server, source, &refusal.what).await;
             return refusal.answer(row.as_deref());
         }
         let who = (self.agent.clone(), principal(&parts.headers));
-        match read(parts, body, who, (&self.door.request_memory, self.door.max_message)).await {
+        match read(parts, body, who, (&self.settings.request_memory, self.settings.max_message))
+            .await
+        {
             Ok(incoming) => {
                 let answer = self.backend.answer(incoming).await;
-                decision_headers::delivered(answer, &self.door.answer_memory)
+                decision_headers::delivered(answer, &self.settings.answer_memory)
             }
             Err(refusal) => {
-                let flawed = refusal.flawed(&self.server, &parts.method);
-                let row = self.refusals.record_malformed(self.agent.clone(), flawed).await;
+                let malformed = refusal.malformed(&self.server, &parts.method);
+                let row = self.refusals.record_malformed(self.agent.clone(), malformed).await;
                 refusal.answer(row.as_deref())
             }
         }
     }
 }
 
-impl Door {
+impl ListenerSettings {
     /// Checks Host, Origin and token.
-    fn admits(&self, parts: &Parts) -> Result<(), Refusal> {
+    fn check_access(&self, parts: &Parts) -> Result<(), Refusal> {
         let host = host(parts)?;
         // A web page can send any Host it likes (DNS rebinding).
         if self.token.is_none() && !self.is_own(host) {
@@ -166,7 +168,7 @@ impl Door {
             return Err(Refusal::new(StatusCode::FORBIDDEN, what));
         }
         match &self.token {
-            Some(token) if !bears(&parts.headers, token) => {
+            Some(token) if !has_token(&parts.headers, token) => {
                 Err(Refusal::new(StatusCode::UNAUTHORIZED, "the bearer token is wrong"))
             }
             _ => Ok(()),
@@ -212,7 +214,7 @@ fn host(parts: &Parts) -> Result<&str, Refusal> {
     }
 }
 
-fn bears(headers: &HeaderMap, token: &str) -> bool {
+fn has_token(headers: &HeaderMap, token: &str) -> bool {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (value, more) = (values.next(), values.next());
     let value = value.filter(|_| more.is_none()).and_then(|value| value.to_str().ok());
@@ -337,7 +339,7 @@ impl App for Arc<Front> {
     fn answer(&self, peer: SocketAddr, request: Request<Body>) -> Answer {
         let front = Arc::clone(self);
         let (mut parts, body) = request.into_parts();
-        Box::pin(async move { front.enter(peer.ip(), &mut parts, body).await })
+        Box::pin(async move { front.handle(peer.ip(), &mut parts, body).await })
     }
 }
 

@@ -233,7 +233,7 @@ mod tests {
     const CALL: &[u8] = br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"b\u00e4r","arguments":{},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
 
     #[test]
-    fn headers_that_say_the_same_pass() {
+    fn headers_that_match_the_message_pass() {
         let name = encoded("b\u{e4}r");
         assert!(name.starts_with("=?base64?"));
         let good = [(REVISION, STATELESS), (METHOD, "tools/call"), (NAME, &name)];
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_that_say_something_else_or_nothing_are_refused() {
+    fn headers_that_contradict_the_message_or_are_missing_are_refused() {
         for pairs in [
             &[(REVISION, STATELESS), (METHOD, "tools/list"), (NAME, "b")][..],
             &[(REVISION, STATELESS), (METHOD, "tools/call"), (NAME, "safe")],
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_of_arguments_say_what_the_arguments_say() {
+    fn param_headers_match_the_arguments() {
         let schema = json::parse(br#"{"properties":{"a":{"x-mcp-header":"A"}}}"#).unwrap();
         let declared: Arc<[_]> = ParamHeader::declared(schema.as_object().unwrap()).into();
         let call = |arguments: &str| {

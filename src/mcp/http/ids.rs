@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_notification_tells_whose_it_is() {
+    fn notifications_are_matched_to_their_request() {
         let message = br#"{"method":"notifications/x","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":5}}}"#;
         assert_eq!(IdFields::of(message).get(message, IdField::SubscriptionId), Some(&b"5"[..]));
         let message = br#"{"method":"notifications/progress","params":{"progressToken":5}}"#;

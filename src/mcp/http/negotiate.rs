@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn ways_are_tried_in_turn_and_without_a_bridge_the_servers_own_answer_stands() {
+    async fn routes_are_tried_in_order_and_without_a_bridge_the_servers_answer_is_returned() {
         for (says, has_bridge, choice, opening, wanted) in [
             (204, true, BehindGate, Opening::Stateless, (204, "native")),
             (400, true, BehindGate, Opening::Discovery, (204, "native refused")),
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_made_no_handshake_is_not_asked_for_one_again() {
+    async fn server_without_handshake_is_not_probed_again() {
         let server =
             Server { says: StatusCode::NOT_FOUND, has_bridge: true, tried: Mutex::default() };
         let negotiator = Negotiator::new(Bridging::Auto, BehindGate);

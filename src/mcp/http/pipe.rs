@@ -12,8 +12,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::mcp::answer;
-use crate::mcp::bridge::down::{self, Back, Down, Finding, Probe};
-use crate::mcp::bridge::{self, Step, raw, up::Up};
+use crate::mcp::bridge::down::{self, Down, Finding, FromServer, Probe};
+use crate::mcp::bridge::{self, FromClient, raw, up::Up};
 use crate::mcp::frames::{Frame, Frames};
 use crate::mcp::pending::MAX_PENDING;
 use crate::mcp::queue::Queue;
@@ -57,7 +57,7 @@ impl Ready {
     }
 
     /// Waits until the child is ready; `false` if it never will be.
-    pub(super) async fn is_made(&self) -> bool {
+    pub(super) async fn is_ready(&self) -> bool {
         self.0.clone().wait_for(|made| *made).await.is_ok()
     }
 
@@ -104,10 +104,10 @@ impl Bridge {
         let bridge = self.clone();
         tokio::spawn(async move {
             let to_child = Queue::new();
-            let (writing, deaf) = (to_child.clone().drain(child.input), Notify::new());
+            let (writing, input_closed) = (to_child.clone().drain(child.input), Notify::new());
             let writing = async {
                 if writing.await.is_err() {
-                    deaf.notify_one();
+                    input_closed.notify_one();
                 }
             };
             let frames = Frames::new(child.output, max);
@@ -115,7 +115,7 @@ impl Bridge {
             let crossing = async {
                 tokio::select! {
                     () = bridge.cross((ends, relay), (frames, &to_child), made, max) => {}
-                    () = last_words(&deaf) => {}
+                    () = input_closed_for_grace(&input_closed) => {}
                 }
                 to_child.close();
             };
@@ -165,8 +165,8 @@ impl Bridge {
 
 /// Completes when a child that has closed its input should have exited, which the relay does
 /// not notice.
-async fn last_words(deaf: &Notify) {
-    deaf.notified().await;
+async fn input_closed_for_grace(input_closed: &Notify) {
+    input_closed.notified().await;
     sleep(END_GRACE).await;
 }
 
@@ -226,12 +226,12 @@ impl Translation {
         while let Ok(Some(frame)) = frames.next().await {
             let Frame::Line(message) = frame else { continue };
             let message = message.slice_ref(message.trim_ascii());
-            let pushed = match self.step(&message) {
-                Step::Forward(message) => self.to_child.push(line(&message)).await.is_ok(),
+            let pushed = match self.translate_from_client(&message) {
+                FromClient::Forward(message) => self.to_child.push(line(&message)).await.is_ok(),
                 // Over pipes, both eras cancel with the same notification.
-                Step::Cancel(_) => self.to_child.push(line(&message)).await.is_ok(),
-                Step::Answer(answer) => self.tell(&answer).await,
-                Step::Nothing => true,
+                FromClient::Cancel(_) => self.to_child.push(line(&message)).await.is_ok(),
+                FromClient::Answer(answer) => self.send_to_relay(&answer).await,
+                FromClient::Drop => true,
             };
             if !pushed {
                 break;
@@ -240,32 +240,32 @@ impl Translation {
         self.to_child.close();
     }
 
-    fn step(&self, message: &Bytes) -> Step {
+    fn translate_from_client(&self, message: &Bytes) -> FromClient {
         let method = raw(message, &["method"]).and_then(answer::string);
         let id = raw(message, &["id"]);
         if let (Some(id), Some(_)) = (id, &method)
             && self.is_full(id)
         {
-            return Step::Answer(reply::too_many(Some(id), MAX_REQUESTS).into());
+            return FromClient::Answer(reply::too_many(Some(id), MAX_REQUESTS).into());
         }
         let step = match &mut *self.translator() {
-            Translator::Down(down) => down.step(message),
-            Translator::Up(Some(up)) => up.step(message),
+            Translator::Down(down) => down.translate_from_client(message),
+            Translator::Up(Some(up)) => up.translate_from_client(message),
             Translator::Up(opening) => match Up::open(message) {
                 Some((up, discover)) => {
                     *opening = Some(up);
-                    Step::Forward(discover)
+                    FromClient::Forward(discover)
                 }
-                None => Step::Forward(message.clone()),
+                None => FromClient::Forward(message.clone()),
             },
         };
         match (&step, id, method) {
-            (Step::Forward(_), Some(id), Some(method)) => {
+            (FromClient::Forward(_), Some(id), Some(method)) => {
                 let method = Some(method).filter(|method| method.len() <= MAX_METHOD);
                 self.requests().insert(id.to_vec(), method.unwrap_or_default());
             }
             // It may never be answered.
-            (Step::Cancel(id), ..) => drop(self.requests().remove(id)),
+            (FromClient::Cancel(id), ..) => drop(self.requests().remove(id)),
             _ => {}
         }
         step
@@ -291,10 +291,10 @@ impl Translation {
             if let Some(relay) = self.relay.upgrade().filter(|_| !refused.is_empty()) {
                 relay.record_not_bridged(&refused).await;
             }
-            let delivered = match self.back(&message) {
-                Back::Pass(message) => self.tell(&message).await,
-                Back::Nothing => true,
-                Back::Reply(reply) => {
+            let delivered = match self.translate_from_server(&message) {
+                FromServer::Forward(message) => self.send_to_relay(&message).await,
+                FromServer::Drop => true,
+                FromServer::Answer(reply) => {
                     // Without waiting: a child that is writing may not be reading.
                     if self.to_child.try_push(line(&reply)).is_err() {
                         tracing::warn!("a child reads nothing: an answer to it is dropped");
@@ -309,20 +309,20 @@ impl Translation {
         let _ = self.to_relay.lock().await.shutdown().await;
     }
 
-    fn back(&self, message: &Bytes) -> Back {
+    fn translate_from_server(&self, message: &Bytes) -> FromServer {
         let answers = raw(message, &["method"]).is_none();
         let id = raw(message, &["id"]).filter(|_| answers);
         let method = id.and_then(|id| self.requests().remove(id)).unwrap_or_default();
         match &*self.translator() {
-            Translator::Down(_) => Down::back(&method, message),
+            Translator::Down(_) => Down::translate_from_server(&method, message),
             Translator::Up(Some(up)) if method == "initialize" => {
-                Back::Pass(up.opened(message).unwrap_or_else(|| message.clone()))
+                FromServer::Forward(up.opened(message).unwrap_or_else(|| message.clone()))
             }
-            Translator::Up(_) => Back::Pass(Up::back(&method, message)),
+            Translator::Up(_) => FromServer::Forward(Up::translate_from_server(&method, message)),
         }
     }
 
-    async fn tell(&self, message: &[u8]) -> bool {
+    async fn send_to_relay(&self, message: &[u8]) -> bool {
         let mut to_relay = self.to_relay.lock().await;
         to_relay.write_all(&line(message)).await.is_ok()
     }
@@ -348,9 +348,9 @@ mod tests {
     /// A bridge and the two ends of its child.
     fn bridged() -> (Streams, BufReader<DuplexStream>, DuplexStream) {
         let (input, childs) = tokio::io::duplex(PIPE);
-        let (output, said) = tokio::io::duplex(PIPE);
+        let (output, output_of_child) = tokio::io::duplex(PIPE);
         let child = Streams { input: Box::new(input), output: Box::new(output) };
-        (Bridge::Up.across(child, 1 << 10, Weak::new()).0, BufReader::new(childs), said)
+        (Bridge::Up.across(child, 1 << 10, Weak::new()).0, BufReader::new(childs), output_of_child)
     }
 
     fn request(id: usize) -> Bytes {
@@ -358,36 +358,36 @@ mod tests {
     }
 
     /// Whether a child that answers the handshake so turns out to want no bridge.
-    async fn is_native_who_says(said: &str) -> bool {
+    async fn is_native_after(answer: &str) -> bool {
         let (input, _childs) = tokio::io::duplex(PIPE);
-        let (output, mut says) = tokio::io::duplex(PIPE);
+        let (output, mut output_of_child) = tokio::io::duplex(PIPE);
         let child = Streams { input: Box::new(input), output: Box::new(output) };
         let is_native = Arc::new(AtomicBool::new(false));
         let (_relays, ready) =
             Bridge::Down(Arc::clone(&is_native)).across(child, 1 << 10, Weak::new());
-        says.write_all(said.as_bytes()).await.unwrap();
-        drop(says);
-        assert!(!ready.is_made().await, "it takes no message");
+        output_of_child.write_all(answer.as_bytes()).await.unwrap();
+        drop(output_of_child);
+        assert!(!ready.is_ready().await, "it takes no message");
         is_native.load(Ordering::Relaxed)
     }
 
     #[tokio::test]
-    async fn a_child_that_dies_in_the_handshake_says_nothing_of_its_era() {
+    async fn exit_during_the_handshake_does_not_reveal_the_era() {
         let id = Probe::Initialize.id();
         let refused = format!("{{\"id\":{id},\"error\":{{\"code\":-32601}}}}\n");
-        assert!(is_native_who_says(&refused).await);
-        assert!(!is_native_who_says("starting\n").await);
+        assert!(is_native_after(&refused).await);
+        assert!(!is_native_after("starting\n").await);
     }
 
     #[tokio::test]
-    async fn a_child_owes_so_many_answers_and_no_more() {
-        let (mut relays, mut child, mut said) = bridged();
+    async fn requests_in_flight_per_child_are_limited() {
+        let (mut relays, mut child, mut output_of_child) = bridged();
         let mut line = String::new();
         child.read_line(&mut line).await.unwrap();
         assert!(line.contains("\"initialize\""), "{line}");
         let id = Probe::Initialize.id();
         let refused = format!("{{\"id\":{id},\"error\":{{\"code\":-32601}}}}\n");
-        said.write_all(refused.as_bytes()).await.unwrap();
+        output_of_child.write_all(refused.as_bytes()).await.unwrap();
         let sending = async {
             for id in 0..=MAX_REQUESTS {
                 relays.input.write_all(&request(id)).await.unwrap();
@@ -405,7 +405,7 @@ mod tests {
         let refused = answers.next_line().await.unwrap().unwrap();
         assert!(refused.contains("\"error\"") && refused.contains(&format!("{MAX_REQUESTS}")));
         // An answer makes room for another request.
-        said.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{}}\n").await.unwrap();
+        output_of_child.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{}}\n").await.unwrap();
         assert!(answers.next_line().await.unwrap().unwrap().contains("result"));
         relays.input.write_all(&request(MAX_REQUESTS)).await.unwrap();
         let mut line = String::new();
@@ -414,12 +414,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_child_that_closes_its_input_and_lives_on_is_given_up() {
+    async fn child_that_closes_its_input_but_does_not_exit_is_ended() {
         let (mut relays, closed, _it_lives) = bridged();
         drop(closed);
         relays.input.write_all(b"{\"id\":1,\"method\":\"ping\"}\n").await.unwrap();
-        let mut said = Vec::new();
-        let ended = timeout(HANDSHAKE_TIMEOUT, relays.output.read_to_end(&mut said)).await;
-        assert!(ended.is_ok() && said.is_empty());
+        let mut output_of_child = Vec::new();
+        let ended =
+            timeout(HANDSHAKE_TIMEOUT, relays.output.read_to_end(&mut output_of_child)).await;
+        assert!(ended.is_ok() && output_of_child.is_empty());
     }
 }

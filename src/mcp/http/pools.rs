@@ -53,8 +53,8 @@ impl Pools {
     }
 
     /// Tells every child to stop.
-    pub(super) fn give_up(&self) {
-        self.all().into_iter().for_each(|pool| pool.give_up());
+    pub(super) fn abort_all(&self) {
+        self.all().into_iter().for_each(|pool| pool.abort_all());
     }
 
     /// Stops every child.

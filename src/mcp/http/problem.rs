@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::headers::encoding;
 use crate::decision_headers;
-use crate::mcp::reply::{Mark, Speaker, ToClient};
+use crate::mcp::reply::{Responder, ResponseMetadata, ToClient};
 use crate::mcp::scan::is_id;
 use crate::net::Body;
 
@@ -72,18 +72,21 @@ pub fn empty(status: StatusCode) -> Response<Body> {
 }
 
 /// Adds the header with the id of the audit row.
-pub fn mark(response: &mut Response<Body>, row: Option<&str>) {
+pub fn set_request_id(response: &mut Response<Body>, row: Option<&str>) {
     decision_headers::row(response.headers_mut(), row);
 }
 
 /// Maximum number of rows in one header: peers limit headers to some kilobytes in all.
 const MAX_ROWS: usize = 64;
 
-/// Adds the headers for `mark`.
-pub(super) fn mark_with(response: &mut Response<Body>, mark: &Mark) {
-    let rows: Vec<&str> = mark.rows.iter().take(MAX_ROWS).map(String::as_str).collect();
-    self::mark(response, Some(rows.join(", ")).as_deref().filter(|rows| !rows.is_empty()));
-    decision_headers::quota(response.headers_mut(), mark.quota.as_ref());
+/// Adds the headers for `metadata`.
+pub(super) fn set_metadata(response: &mut Response<Body>, metadata: &ResponseMetadata) {
+    let rows: Vec<&str> = metadata.rows.iter().take(MAX_ROWS).map(String::as_str).collect();
+    self::set_request_id(
+        response,
+        Some(rows.join(", ")).as_deref().filter(|rows| !rows.is_empty()),
+    );
+    decision_headers::quota(response.headers_mut(), metadata.quota.as_ref());
 }
 
 /// Describes a redirect.
@@ -102,10 +105,10 @@ pub(super) fn refuse_encoded(headers: &HeaderMap) -> Result<(), String> {
 
 /// The beginning of a server's response, for an error message.
 pub(super) fn quoted(body: &[u8]) -> String {
-    let said = String::from_utf8_lossy(body.get(..body.len().min(QUOTED)).unwrap_or_default());
-    match said.trim() {
+    let quote = String::from_utf8_lossy(body.get(..body.len().min(QUOTED)).unwrap_or_default());
+    match quote.trim() {
         "" => String::new(),
-        said => format!(": {said}"),
+        quote => format!(": {quote}"),
     }
 }
 
@@ -121,21 +124,21 @@ pub(super) fn denied(message: ToClient) -> Response<Body> {
             [b"[", lines.join(&b","[..]).as_slice(), b"]"].concat().into()
         }
     };
-    marked(answer, &message.mark, |_| StatusCode::OK)
+    with_metadata(answer, &message.metadata, |_| StatusCode::OK)
 }
 
-/// A response with the headers for its mark. `status` applies to the server's own responses.
-pub(super) fn marked(
+/// A response with the headers for its metadata. `status` applies to the server's own responses.
+pub(super) fn with_metadata(
     answer: Bytes,
-    mark: &Mark,
+    metadata: &ResponseMetadata,
     status: impl FnOnce(&[u8]) -> StatusCode,
 ) -> Response<Body> {
-    let status = match mark.speaker {
-        Speaker::Server => status(&answer),
-        Speaker::Gate => StatusCode::OK,
-        Speaker::GateToUnreadable => StatusCode::BAD_REQUEST,
+    let status = match metadata.responder {
+        Responder::Server => status(&answer),
+        Responder::Gate => StatusCode::OK,
+        Responder::GateToUnreadable => StatusCode::BAD_REQUEST,
     };
     let mut response = json_rpc(status, answer);
-    mark_with(&mut response, mark);
+    set_metadata(&mut response, metadata);
     response
 }

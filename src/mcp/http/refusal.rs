@@ -32,7 +32,7 @@ impl Refusal {
 
     /// The request as recorded in the audit log.
     #[must_use]
-    pub fn flawed(&self, server: &str, method: &Method) -> Malformed {
+    pub fn malformed(&self, server: &str, method: &Method) -> Malformed {
         Malformed::ambiguous(server, method.as_str(), &*self.what)
     }
 
@@ -50,7 +50,7 @@ impl Refusal {
         if let Some((name, value)) = named {
             response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
-        problem::mark(&mut response, row);
+        problem::set_request_id(&mut response, row);
         response
     }
 }
@@ -63,7 +63,7 @@ pub(super) async fn recorded(
     mut answer: Response<Body>,
 ) -> Response<Body> {
     let row = relay.refuse_malformed(method, what).await;
-    problem::mark(&mut answer, row.as_deref());
+    problem::set_request_id(&mut answer, row.as_deref());
     answer
 }
 

@@ -17,8 +17,8 @@ use super::ids::{IdField, IdFields};
 use super::link::{Link, Principal};
 use super::own_requests::{BOTH, Requester};
 use super::problem;
-use super::sessions::{NotYours, Sessions};
-use super::stream::{self, Ends};
+use super::sessions::{NotOwner, Sessions};
+use super::stream::{self, StreamEnd};
 use super::{LAST_EVENT_ID, SESSION, header_check, headers, refusal};
 use crate::mcp::bridge::Bridging;
 use crate::mcp::codes::UPSTREAM;
@@ -37,8 +37,8 @@ mod outward;
 
 pub(super) use back::ReplySender;
 
-use answers::{Exchange, Unanswered, unread};
-use outward::Login;
+use answers::{Exchange, NoResponse, forward_unread};
+use outward::OnChallenge;
 
 /// Timeout for the start of a response: calls may take minutes.
 pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(600);
@@ -79,7 +79,7 @@ pub struct Target {
     /// Whether the client's `Authorization` is withheld.
     pub keeps_authorization: bool,
     /// Whether to create headers from arguments, because the client's transport has none.
-    pub fills_in: bool,
+    pub adds_param_headers: bool,
     /// Whether clients that accept no specific types get a single message instead of a stream.
     pub plain: bool,
     /// When to bridge between eras.
@@ -120,17 +120,17 @@ impl Remote {
                 false => DetachOnDrop::new(answer).await,
             };
         }
-        Box::pin(self.without_message(incoming)).await
+        Box::pin(self.handle_bodyless(incoming)).await
     }
 
     /// Aborts requests in flight, responding with an error; also later ones.
-    pub fn give_up(&self) {
-        self.link.give_up();
+    pub fn abort_all(&self) {
+        self.link.abort_all();
     }
 
     /// Aborts requests in flight, but not later ones.
-    pub(super) fn break_off(&self) {
-        self.link.break_off();
+    pub(super) fn abort_in_flight(&self) {
+        self.link.abort_in_flight();
     }
 
     /// Ends all conversations. A login being renewed gets a second to complete.
@@ -142,33 +142,36 @@ impl Remote {
         }
     }
 
-    fn conversation(&self, incoming: &Incoming) -> Result<(Arc<Relay>, Begun), NotYours> {
+    fn conversation(
+        &self,
+        incoming: &Incoming,
+    ) -> Result<(Arc<Relay>, ConversationStart), NotOwner> {
         let session = session(incoming);
         let stateless = header_check::is_stateless(&incoming.headers);
         let begins = session.is_none() && header_check::has_method(&incoming.body, "initialize");
-        let mut begun = Begun::Before;
+        let mut start = ConversationStart::Earlier;
         let mut begin = || {
-            begun = Begun::InSession;
+            start = ConversationStart::ForeignSession;
             let relay = (self.begin)(incoming);
             // A session opened through another gate, or a server without sessions.
-            if !begins && !stateless && !describes_itself(&incoming.body) {
+            if !begins && !stateless && !is_stateless_message(&incoming.body) {
                 relay.assume_handshake();
             }
             Arc::new(relay)
         };
         if begins && !stateless && !self.is_sse.load(Ordering::Relaxed) {
-            return Ok((begin(), Begun::ByHandshake));
+            return Ok((begin(), ConversationStart::Handshake));
         }
         let relay = self.sessions.find(&incoming.principal, session, begin)?;
-        Ok((relay, begun))
+        Ok((relay, start))
     }
 
     async fn post(self: Arc<Self>, mut incoming: Incoming) -> Response<Body> {
-        let Ok((conversation, begun)) = self.conversation(&incoming) else {
+        let Ok((conversation, start)) = self.conversation(&incoming) else {
             let relay = (self.begin)(&incoming);
             return Box::pin(refusal::no_such_session(&relay, &incoming)).await;
         };
-        if let Err(mismatch) = self.agrees(&conversation, &incoming) {
+        if let Err(mismatch) = self.check_headers(&conversation, &incoming) {
             return Box::pin(refusal::contradicted(&conversation, &mismatch, &incoming.body)).await;
         }
         let outline = outline(&incoming.body);
@@ -179,45 +182,43 @@ impl Remote {
         }
         let scope = format!("x{}", self.exchanges.fetch_add(1, Ordering::Relaxed));
         let relay = Arc::new(conversation.exchange(scope.into()));
-        let open = Open(Some(Arc::clone(&relay)));
-        let budget = relay.settings().answer_memory.clone();
-        let name = Arc::clone(&incoming.principal);
-        let weak = Arc::downgrade(&conversation);
-        let principal = Principal { name, is_own: false, budget, conversation: weak };
-        let own = Principal { is_own: true, ..principal.clone() };
+        let open = CloseOnDrop(Some(Arc::clone(&relay)));
+        let principal = Principal::of_client(&incoming.principal, &conversation);
+        let own = principal.as_own();
         let sender = Requester { remote: &self, headers: &incoming.headers, principal: &own };
         let outgoing = match relay.post(incoming.body.clone(), &sender).await {
             Posted::Forward(outgoing) => outgoing,
             Posted::Answer(answer) => return problem::denied(answer),
             Posted::Nothing => return problem::empty(StatusCode::ACCEPTED),
         };
-        if outline.id.is_none() && (session(&incoming).is_some() || self.target.fills_in) {
-            given_up(&incoming.body).inspect(|id| conversation.cancel(id));
+        if outline.id.is_none() && (session(&incoming).is_some() || self.target.adds_param_headers)
+        {
+            cancelled_id(&incoming.body).inspect(|id| conversation.cancel(id));
         }
-        if let Err(mismatch) = self.agrees_once_listed(&conversation, &mut incoming) {
+        if let Err(mismatch) = self.check_param_headers(&conversation, &mut incoming) {
             relay.close_exchange("its headers contradict it");
             return Box::pin(refusal::contradicted(&conversation, &mismatch, &incoming.body)).await;
         }
-        let owed = outline.id.clone().filter(|id| relay.awaits(id));
-        let ends = ends_of(&incoming.headers);
-        let exchange = Exchange { remote: &self, relay, owed, ends, one_message };
-        let mark = exchange.mark(&incoming.body);
+        let awaited = outline.id.clone().filter(|id| relay.awaits(id));
+        let ends = stream_end(&incoming.headers);
+        let exchange = Exchange { remote: &self, relay, awaited, ends, one_message };
+        let metadata = exchange.metadata(&incoming.body);
         let response =
             match self.send(outgoing, &incoming.headers, &principal, RESPONSE_TIMEOUT).await {
                 Ok(response) => response,
-                Err(unanswered) => return exchange.not_sent(outline.id.as_deref(), unanswered),
+                Err(unanswered) => return exchange.send_failed(outline.id.as_deref(), unanswered),
             };
-        self.keep(&incoming, begun, &response, conversation);
-        open.goes_on();
+        self.update_sessions(&incoming, start, &response, conversation);
+        open.disarm();
         let reply_sender = ReplySender::new(&self, incoming.headers, principal);
-        let mut response = exchange.pass(response, reply_sender).await;
-        problem::mark_with(&mut response, &mark);
+        let mut response = exchange.forward(response, reply_sender).await;
+        problem::set_metadata(&mut response, &metadata);
         response
     }
 
     /// Checks that the headers match the message.
-    fn agrees(&self, conversation: &Relay, incoming: &Incoming) -> Result<(), Mismatch> {
-        let declared = |tool: &str| match self.target.fills_in {
+    fn check_headers(&self, conversation: &Relay, incoming: &Incoming) -> Result<(), Mismatch> {
+        let declared = |tool: &str| match self.target.adds_param_headers {
             true => Arc::default(),
             false => conversation.param_headers(tool),
         };
@@ -226,7 +227,7 @@ impl Remote {
 
     /// Checks the headers that a tool's schema defines, once the tool is known; adds them if
     /// the client cannot.
-    fn agrees_once_listed(
+    fn check_param_headers(
         &self,
         conversation: &Relay,
         incoming: &mut Incoming,
@@ -234,9 +235,10 @@ impl Remote {
         let headers = &incoming.headers;
         let stateless = header_check::is_stateless(headers);
         if stateless && headers.keys().any(|name| params::is_argument(name.as_str())) {
-            self.agrees(conversation, incoming)?;
+            self.check_headers(conversation, incoming)?;
         }
-        if self.target.fills_in && stateless || self.link.makes_headers(&incoming.headers) {
+        if self.target.adds_param_headers && stateless || self.link.makes_headers(&incoming.headers)
+        {
             let declared = |tool: &str| conversation.param_headers(tool);
             incoming.headers.extend(header_check::headers_of_arguments(&incoming.body, declared));
         }
@@ -245,23 +247,23 @@ impl Remote {
 
     /// Adds a conversation that has begun, or removes one that the server does not know any
     /// more.
-    fn keep(
+    fn update_sessions(
         &self,
         incoming: &Incoming,
-        begun: Begun,
+        start: ConversationStart,
         response: &Response<Body>,
         conversation: Arc<Relay>,
     ) {
         let principal = &incoming.principal;
         match session(incoming) {
-            Some(session) if begun.is_over(response.status()) => {
-                self.sessions.closed(principal, session);
+            Some(session) if start.means_no_session(response.status()) => {
+                self.sessions.remove(principal, session);
             }
-            None if begun == Begun::ByHandshake => {
+            None if start == ConversationStart::Handshake => {
                 let opened = response.headers().get(SESSION).and_then(|id| id.to_str().ok());
                 match opened {
-                    Some(session) => self.sessions.opened(principal, session, conversation),
-                    None => self.sessions.replaced(principal, conversation),
+                    Some(session) => self.sessions.register(principal, session, conversation),
+                    None => self.sessions.replace_sessionless(principal, conversation),
                 }
             }
             _ => {}
@@ -269,37 +271,35 @@ impl Remote {
     }
 
     /// Handles GET and DELETE, which have no message.
-    async fn without_message(self: &Arc<Self>, incoming: Incoming) -> Response<Body> {
-        let mut begun = Begun::Before;
+    async fn handle_bodyless(self: &Arc<Self>, incoming: Incoming) -> Response<Body> {
+        let mut start = ConversationStart::Earlier;
         let begin = || {
-            begun = Begun::InSession;
+            start = ConversationStart::ForeignSession;
             Arc::new((self.begin)(&incoming))
         };
         let found = self.sessions.find(&incoming.principal, session(&incoming), begin);
         let Ok(conversation) = found else {
             return refusal::no_such_session(&(self.begin)(&incoming), &incoming).await;
         };
-        let (method, name) = (&incoming.method, Arc::clone(&incoming.principal));
-        let budget = conversation.settings().answer_memory.clone();
-        let weak = Arc::downgrade(&conversation);
-        let principal = Principal { name, is_own: false, budget, conversation: weak };
+        let method = &incoming.method;
+        let principal = Principal::of_client(&incoming.principal, &conversation);
         let request = || self.request(method.clone(), &incoming.headers, &principal, Bytes::new());
-        let may = match (method, session(&incoming)) {
+        let on_challenge = match (method, session(&incoming)) {
             // The stream of HTTP+SSE is the first request.
-            (&Method::GET, None) => Login::MayAsk,
-            (&Method::GET, Some(_)) => Login::MayRenew,
-            _ => Login::IsTaken,
+            (&Method::GET, None) => OnChallenge::LogIn,
+            (&Method::GET, Some(_)) => OnChallenge::Renew,
+            _ => OnChallenge::Ignore,
         };
-        let response = match self.send_logged_in(request, may, RESPONSE_TIMEOUT).await {
+        let response = match self.send_logged_in(request, on_challenge, RESPONSE_TIMEOUT).await {
             Ok(response) => response,
             Err(unanswered) => return problem::passing(unanswered.answer(None)),
         };
         let status = response.status();
         let is_over = incoming.method == Method::DELETE && status.is_success();
-        if (is_over || begun.is_over(status))
+        if (is_over || start.means_no_session(status))
             && let Some(session) = session(&incoming)
         {
-            self.sessions.closed(&incoming.principal, session);
+            self.sessions.remove(&incoming.principal, session);
         }
         let streamed = self.streamed(response, incoming, principal, &conversation).await;
         streamed.unwrap_or_else(|words| {
@@ -322,11 +322,11 @@ impl Remote {
             return Err(problem::redirected(&parts.headers));
         }
         if !is_event_stream(&parts.headers) {
-            return Ok(unread(conversation, parts, body, self.target.max_message).await);
+            return Ok(forward_unread(conversation, parts, body, self.target.max_message).await);
         }
         problem::refuse_encoded(&parts.headers)?;
         let relay = Arc::new(conversation.exchange(Arc::from("")));
-        let ends = Ends::Listens { resumes: incoming.headers.contains_key(LAST_EVENT_ID) };
+        let ends = StreamEnd::Listening { resumes: incoming.headers.contains_key(LAST_EVENT_ID) };
         parts.headers.remove(CONTENT_LENGTH);
         let way = (ReplySender::new(self, incoming.headers, principal), self.target.max_message);
         let body = stream::pump(body, relay, way, ends, None);
@@ -336,34 +336,34 @@ impl Remote {
 
 /// How a conversation began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Begun {
+enum ConversationStart {
     /// Before this request.
-    Before,
+    Earlier,
     /// With this request, in a session that was not opened through this gate.
-    InSession,
+    ForeignSession,
     /// With this `initialize`.
-    ByHandshake,
+    Handshake,
 }
 
-impl Begun {
+impl ConversationStart {
     /// Whether the status means that the session does not exist: 404. If it was not opened
     /// through this gate, any client error (some servers use 400 and others), so that ids which
     /// nobody opened do not displace open sessions.
-    fn is_over(self, status: StatusCode) -> bool {
-        status == StatusCode::NOT_FOUND || self == Self::InSession && status.is_client_error()
+    fn means_no_session(self, status: StatusCode) -> bool {
+        status == StatusCode::NOT_FOUND || self == Self::ForeignSession && status.is_client_error()
     }
 }
 
 /// Guard of an exchange that ends if its client disconnects before the response (2026-07-28).
-struct Open(Option<Arc<Relay>>);
+struct CloseOnDrop(Option<Arc<Relay>>);
 
-impl Open {
-    fn goes_on(mut self) {
+impl CloseOnDrop {
+    fn disarm(mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for Open {
+impl Drop for CloseOnDrop {
     fn drop(&mut self) {
         if let Some(relay) = &self.0 {
             relay.close_exchange("cancelled");
@@ -376,21 +376,21 @@ fn session(incoming: &Incoming) -> Option<&str> {
 }
 
 /// The id of the request that a cancellation refers to.
-fn given_up(message: &[u8]) -> Option<&[u8]> {
+fn cancelled_id(message: &[u8]) -> Option<&[u8]> {
     let is_cancellation = header_check::has_method(message, "notifications/cancelled");
     IdFields::of(message).get(message, IdField::RequestId).filter(|_| is_cancellation)
 }
 
 /// What the end of a response stream means, for a request with these headers.
-fn ends_of(headers: &HeaderMap) -> Ends {
+fn stream_end(headers: &HeaderMap) -> StreamEnd {
     match (header_check::is_stateless(headers), headers.contains_key(SESSION)) {
-        (true, _) => Ends::Cancels,
-        (false, true) => Ends::MayResume,
-        (false, false) => Ends::IsOver,
+        (true, _) => StreamEnd::Cancels,
+        (false, true) => StreamEnd::MayResume,
+        (false, false) => StreamEnd::Final,
     }
 }
 
 /// Whether a message is stateless.
-fn describes_itself(body: &[u8]) -> bool {
+fn is_stateless_message(body: &[u8]) -> bool {
     may_hold(body, era::PROTOCOL_VERSION) && header_check::headers_of(body).is_some()
 }

@@ -23,7 +23,7 @@ impl Secrets {
 
     /// The same list, for a command that gets the variables in `given`.
     #[must_use]
-    pub fn but_for(&self, given: &[String]) -> Self {
+    pub fn except(&self, given: &[String]) -> Self {
         Self { names: Arc::clone(&self.names), given: given.into() }
     }
 
@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn other_names_hold_for_whoever_shares_them() {
         let secrets = Secrets::new(vec!["A".into(), "B".into()]);
-        let given = secrets.but_for(&["B".to_owned(), "C".to_owned()]);
+        let given = secrets.except(&["B".to_owned(), "C".to_owned()]);
         assert_eq!(given.names(), ["A"]);
         secrets.replace(vec!["B".into(), "D".into()]);
         assert_eq!(given.names(), ["D"]);

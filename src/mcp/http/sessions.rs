@@ -44,26 +44,26 @@ struct Open {
 
 /// The session belongs to another principal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NotYours;
+pub struct NotOwner;
 
 impl Sessions {
     /// The conversation of `principal` in `session`; starts one if necessary.
     ///
     /// # Errors
-    /// [`NotYours`] if another principal opened the session.
+    /// [`NotOwner`] if another principal opened the session.
     pub fn find(
         &self,
         principal: &Arc<str>,
         session: Option<&str>,
         begin: impl FnOnce() -> Arc<Relay>,
-    ) -> Result<Arc<Relay>, NotYours> {
+    ) -> Result<Arc<Relay>, NotOwner> {
         let mut inner = self.inner();
         let session: Option<Arc<str>> = session.map(Arc::from);
         if let Some(session) = &session {
             let owner =
                 inner.owners.entry(Arc::clone(session)).or_insert_with(|| Arc::clone(principal));
             if owner != principal {
-                return Err(NotYours);
+                return Err(NotOwner);
             }
         }
         let key = (Arc::clone(principal), session);
@@ -79,7 +79,7 @@ impl Sessions {
 
     /// Records that a conversation has been assigned its session id. Conversations that used
     /// the id before are removed.
-    pub fn opened(&self, principal: &Arc<str>, session: &str, relay: Arc<Relay>) {
+    pub fn register(&self, principal: &Arc<str>, session: &str, relay: Arc<Relay>) {
         let mut inner = self.inner();
         let session: Arc<str> = Arc::from(session);
         let owner = inner.owners.insert(Arc::clone(&session), Arc::clone(principal));
@@ -90,12 +90,12 @@ impl Sessions {
     }
 
     /// Replaces the conversation of `principal` with a server without sessions.
-    pub fn replaced(&self, principal: &Arc<str>, relay: Arc<Relay>) {
+    pub fn replace_sessionless(&self, principal: &Arc<str>, relay: Arc<Relay>) {
         self.inner().insert((Arc::clone(principal), None), relay, Instant::now());
     }
 
     /// Removes a session that has ended.
-    pub fn closed(&self, principal: &Arc<str>, session: &str) {
+    pub fn remove(&self, principal: &Arc<str>, session: &str) {
         let mut inner = self.inner();
         inner.remove(&(Arc::clone(principal), Some(Arc::from(session))));
     }
@@ -116,7 +116,7 @@ impl Inner {
         let is_full = self.open.len() >= MAX_SESSIONS;
         let checked_at = *self.checked_at.get_or_insert(now);
         if is_full || now.duration_since(checked_at) >= CHECK_INTERVAL {
-            self.make_room(now, if is_full { MAX_SESSIONS / 20 } else { 0 });
+            self.evict(now, if is_full { MAX_SESSIONS / 20 } else { 0 });
             self.checked_at = Some(now);
         }
         self.open.insert(key, Open { relay, used: now });
@@ -124,7 +124,7 @@ impl Inner {
 
     /// Removes unused conversations, then the least recently used ones, at least `wanted` in
     /// all: several at once, so that a flood of sessions does not cost a scan each time.
-    fn make_room(&mut self, now: Instant, wanted: usize) {
+    fn evict(&mut self, now: Instant, wanted: usize) {
         let mut by_age: Vec<(bool, Instant, &Key)> =
             (self.open.iter()).map(|(key, open)| (!open.relay.is_idle(), open.used, key)).collect();
         by_age.sort_unstable_by_key(|(works, used, _)| (*works, *used));
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_kept_is_bounded_and_bound_to_who_opened_it() {
+    async fn sessions_are_bounded_and_bound_to_their_principal() {
         let folder = tempfile::tempdir().unwrap();
         let begin = &relays(folder.path(), "deny_all");
         let sessions = Sessions::default();
@@ -190,9 +190,9 @@ mod tests {
         assert!(sessions.find(&one, Some("at work"), begin).is_err(), "it was the oldest");
         let last = (MAX_SESSIONS + 9).to_string();
         assert!(sessions.find(&other, Some(&last), begin).is_err());
-        sessions.closed(&one, &last);
+        sessions.remove(&one, &last);
         assert!(sessions.find(&other, Some(&last), begin).is_ok(), "it is nobody's any more");
-        sessions.opened(&one, &last, begin());
+        sessions.register(&one, &last, begin());
         assert!(sessions.find(&other, Some(&last), begin).is_err(), "the server gave it to one");
         assert!(sessions.find(&one, Some(&last), begin).is_ok());
         let (later, key) = (Instant::now() + IDLE, (Arc::clone(&one), None));

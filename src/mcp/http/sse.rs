@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_there_when_its_empty_line_is_whatever_ends_it() {
+    fn events_end_at_an_empty_line_with_any_line_ending() {
         for end in ["\n\n", "\r\r", "\r\n\r\n", "\r\n\r", "\n\r", "\r\n\n", "\n\r\n"] {
             let stream = format!("data: 1{end}");
             let (events, rest) = events(&[stream.as_bytes()]);

@@ -32,7 +32,7 @@ use crate::mcp::scan::outline;
 use crate::mcp::session::LAST_ANSWERS;
 use crate::net::{Body, is_event_stream};
 
-use answers::Owed;
+use answers::AwaitedIds;
 
 /// Maximum number of POST requests in flight; further lines wait.
 const MAX_POSTS: usize = 256;
@@ -49,10 +49,10 @@ const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Number of requests that are answered with an error after the session was lost. A client that
 /// goes on without initializing does not know how to, and is disconnected.
-const REMINDERS: u32 = 3;
+const MAX_REMINDERS: u32 = 3;
 
 /// Error for a client whose session the server does not know any more.
-const LOST: &str = "the server has ended the session; initialize again to begin another";
+const SESSION_LOST: &str = "the server has ended the session; initialize again to begin another";
 
 /// Transport to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,7 +112,7 @@ struct State {
     session: Option<HeaderValue>,
     revision: Option<HeaderValue>,
     /// Requests in flight.
-    posts: HashMap<Key, UnderWay>,
+    posts: HashMap<Key, InFlight>,
     listener: Option<AbortHandle>,
     /// Whether responses come on the stream of HTTP+SSE; and those outstanding.
     is_sse: bool,
@@ -122,7 +122,7 @@ struct State {
 }
 
 #[derive(Debug)]
-struct UnderWay {
+struct InFlight {
     post: AbortHandle,
     /// Whether it is stateless, so that closing the stream cancels it.
     stateless: bool,
@@ -178,10 +178,10 @@ impl PipedClient {
         let mut stop = std::pin::pin!(stop);
         let mut posts = JoinSet::new();
         let writing = self.write(client.output);
-        let (lane, lines) = mpsc::channel(MAX_POSTS);
+        let (ordered_lines, lines) = mpsc::channel(MAX_POSTS);
         let mut ordered = tokio::spawn(Arc::clone(self).in_order(lines));
         let mut end = tokio::select! {
-            read = self.read(Frames::new(client.input, self.max_message), lane, &mut posts) => {
+            read = self.read(Frames::new(client.input, self.max_message), ordered_lines, &mut posts) => {
                 if let Err(error) = read {
                     tracing::debug!(%error, "the client's input broke");
                 }
@@ -218,10 +218,10 @@ impl PipedClient {
     async fn read<R: AsyncRead + Unpin>(
         self: &Arc<Self>,
         mut frames: Frames<R>,
-        lane: mpsc::Sender<Bytes>,
+        ordered_lines: mpsc::Sender<Bytes>,
         posts: &mut JoinSet<()>,
     ) -> std::io::Result<()> {
-        let room = Arc::new(Semaphore::new(MAX_POSTS));
+        let permits = Arc::new(Semaphore::new(MAX_POSTS));
         let mut ahead = 0;
         while let Some(frame) = frames.next().await? {
             let line = match frame {
@@ -229,7 +229,8 @@ impl PipedClient {
                 Frame::Line(line) => line.slice_ref(line.trim_ascii()),
                 Frame::Oversize(outline) | Frame::Crowded(outline) => {
                     let id = outline.id.filter(|_| !outline.is_response);
-                    self.tell(reply::too_large(id.as_deref(), self.max_message).into()).await;
+                    self.send_to_client(reply::too_large(id.as_deref(), self.max_message).into())
+                        .await;
                     continue;
                 }
             };
@@ -241,21 +242,21 @@ impl PipedClient {
                 && !self.state().is_sse
                 && let Err(fault) = self.open_sse().await
             {
-                self.tell_unanswered(&Owed::of(&line), &fault.to_string()).await;
+                self.fail_unanswered(&AwaitedIds::of(&line), &fault.to_string()).await;
                 continue;
             }
             let outline = outline(&line);
-            let asks = outline.has_method && outline.id.is_some();
-            if !asks || has_method(&line, "initialize") {
+            let is_request = outline.has_method && outline.id.is_some();
+            if !is_request || has_method(&line, "initialize") {
                 ahead += 1;
-                let _ = lane.send(line).await;
+                let _ = ordered_lines.send(line).await;
                 continue;
             }
             if self.is_lost() {
                 self.remind(&line).await;
                 continue;
             }
-            let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return Ok(()) };
+            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return Ok(()) };
             self.spawn(line, ahead, permit, posts);
         }
         Ok(())
@@ -279,10 +280,10 @@ impl PipedClient {
             this.post(line).await;
         });
         let mut state = self.state();
-        state.posts.retain(|_, under_way| !under_way.post.is_finished());
+        state.posts.retain(|_, in_flight| !in_flight.post.is_finished());
         if let Some(key) = key {
-            let under_way = UnderWay { stateless, listens, ..UnderWay::new(post) };
-            state.posts.insert(key, under_way);
+            let in_flight = InFlight { stateless, listens, ..InFlight::new(post) };
+            state.posts.insert(key, in_flight);
         }
     }
 
@@ -295,8 +296,8 @@ impl PipedClient {
             let this = Arc::clone(&self);
             let mut posted = tokio::spawn(async move { this.post(line).await });
             if let Some(id) = id {
-                let under_way = UnderWay::new(posted.abort_handle());
-                self.state().posts.insert(Key::new(&id), under_way);
+                let in_flight = InFlight::new(posted.abort_handle());
+                self.state().posts.insert(Key::new(&id), in_flight);
             }
             if initializes {
                 let _ = posted.await;
@@ -326,13 +327,13 @@ impl PipedClient {
         let key = Key::new(id.as_bytes());
         state.on_stream.remove(&key);
         match state.posts.get_mut(&key) {
-            Some(under_way) if under_way.stateless => {
-                under_way.post.abort();
+            Some(in_flight) if in_flight.stateless => {
+                in_flight.post.abort();
                 state.posts.remove(&key);
                 true
             }
-            Some(under_way) => {
-                under_way.is_settled = true;
+            Some(in_flight) => {
+                in_flight.is_settled = true;
                 false
             }
             // It is answered, but belongs to no conversation.
@@ -342,24 +343,24 @@ impl PipedClient {
 
     /// Sends one message and writes the response.
     async fn post(self: &Arc<Self>, line: Bytes) {
-        let mut owed = Owed::of(&line);
+        let mut awaited = AwaitedIds::of(&line);
         let initializes = has_method(&line, "initialize");
         if initializes {
-            self.begin_anew();
+            self.reset_conversation();
         }
-        self.await_on_stream(&owed);
+        self.await_on_stream(&awaited);
         let mut answer = self.exchange(Method::POST, &line, None).await;
         if initializes {
             answer = self.fall_back(answer, &line).await;
             self.state().session = answer.response.headers().get(SESSION).cloned();
         }
-        owed.initializes = initializes;
-        self.write_answer(answer, owed).await;
+        awaited.initializes = initializes;
+        self.write_answer(answer, awaited).await;
     }
 
     /// Resets the state of an earlier conversation. The stream of HTTP+SSE is kept, which
     /// carries the next one's responses, too.
-    fn begin_anew(&self) {
+    fn reset_conversation(&self) {
         let mut state = self.state();
         (state.session, state.revision, state.lost) = (None, None, None);
         if !state.is_sse {
@@ -406,7 +407,7 @@ impl PipedClient {
     fn lose_session(&self, session: &HeaderValue) {
         let mut state = self.state();
         if state.session.as_ref() == Some(session) {
-            tracing::warn!("{LOST}");
+            tracing::warn!("{SESSION_LOST}");
             (state.session, state.lost) = (None, Some(0));
             state.listener.take().inspect(AbortHandle::abort);
         }
@@ -414,11 +415,11 @@ impl PipedClient {
 
     /// Responds to a client that goes on without a session, and finally disconnects it.
     async fn remind(&self, line: &[u8]) {
-        self.tell_failed(outline(line).id.as_deref(), LOST).await;
+        self.send_error(outline(line).id.as_deref(), SESSION_LOST).await;
         let mut state = self.state();
         let reminders = state.lost.map_or(0, |reminders| reminders + 1);
         state.lost = Some(reminders);
-        if reminders >= REMINDERS {
+        if reminders >= MAX_REMINDERS {
             self.server_gone.notify_one();
         }
     }
@@ -428,7 +429,7 @@ impl PipedClient {
     }
 }
 
-impl UnderWay {
+impl InFlight {
     fn new(post: AbortHandle) -> Self {
         Self { post, stateless: false, listens: false, is_settled: false }
     }

@@ -25,16 +25,16 @@ const RESULT_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// What the end of a stream means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ends {
+pub(super) enum StreamEnd {
     /// A client that disconnects cancels its request (2026-07-28).
     Cancels,
     /// The rest may come on another stream, if events had ids. Disconnecting cancels nothing.
     MayResume,
     /// What has not arrived will not arrive.
-    IsOver,
+    Final,
     /// It is the stream of messages that the server sends on its own. Servers allow only one,
     /// so it is closed with its client.
-    Listens {
+    Listening {
         /// Whether it may contain the rest of another stream.
         resumes: bool,
     },
@@ -43,9 +43,9 @@ pub(super) enum Ends {
 /// A stream being forwarded.
 struct Pump {
     relay: Arc<Relay>,
-    ends: Ends,
+    ends: StreamEnd,
     /// The id of the request that it has to answer, and whether it has.
-    owed: Option<Vec<u8>>,
+    awaited: Option<Vec<u8>>,
     answered: bool,
     /// Whether events had ids, so that the rest may be requested again.
     resumable: bool,
@@ -61,12 +61,12 @@ pub(super) fn pump(
     body: Body,
     relay: Arc<Relay>,
     (reply_sender, max): (ReplySender, usize),
-    ends: Ends,
-    owed: Option<Vec<u8>>,
+    ends: StreamEnd,
+    awaited: Option<Vec<u8>>,
 ) -> Body {
     let (sender, receiver) = byte_channel::channel();
     let mut pump =
-        Pump { relay, ends, owed, answered: false, resumable: false, reply_sender, sender };
+        Pump { relay, ends, awaited, answered: false, resumable: false, reply_sender, sender };
     tokio::spawn(async move {
         let ended = pump.events(body, max).await;
         pump.end(ended).await;
@@ -86,23 +86,23 @@ impl Pump {
             let event = tokio::select! {
                 event = events.next() => event?,
                 () = sender.closed(), if gone_since.is_none() => {
-                    if !self.reads_on() {
+                    if !self.continues_without_client() {
                         return Ok(Bytes::new());
                     }
                     gone_since = Some(Instant::now());
                     continue;
                 }
-                () = afterwards(gone_since) => return Ok(Bytes::new()),
+                () = result_timeout(gone_since) => return Ok(Bytes::new()),
             };
             let Some(event) = event else { break };
             self.resumable |= event.id.is_some();
-            if let Some(passed) = self.passed(event, max).await? {
+            if let Some(passed) = self.forwarded(event, max).await? {
                 self.send_to_client(passed, budget.as_ref()).await?;
             }
         }
         let rest = events.rest();
         // The standard discards an incomplete event, but some clients do not.
-        let is_unread = self.relay.withholds_unread() && memchr::memchr(b'{', &rest).is_some();
+        let is_unread = self.relay.withholds_unreadable() && memchr::memchr(b'{', &rest).is_some();
         Ok(if is_unread { Bytes::new() } else { rest })
     }
 
@@ -122,34 +122,34 @@ impl Pump {
         tokio::select! {
             biased;
             _ = self.sender.send(Ok(piece.clone())) => Ok(()),
-            () = reclaimed => Err(Broken::Untaken),
+            () = reclaimed => Err(Broken::NoAnswerMemory),
         }
     }
 
     /// Whether to read on for the result after the client is gone. Not if the client can
     /// resume, which would find the stream taken.
-    fn reads_on(&self) -> bool {
+    fn continues_without_client(&self) -> bool {
         match self.ends {
-            Ends::Cancels | Ends::Listens { .. } => false,
-            Ends::MayResume => !self.resumable,
-            Ends::IsOver => true,
+            StreamEnd::Cancels | StreamEnd::Listening { .. } => false,
+            StreamEnd::MayResume => !self.resumable,
+            StreamEnd::Final => true,
         }
     }
 
     /// The bytes of an event to forward. If they are replaced, the replacement is counted in
     /// the memory budget.
-    async fn passed(&mut self, event: Event, max: usize) -> Result<Option<Bytes>, Broken> {
-        let passed = self.received(&event).await;
+    async fn forwarded(&mut self, event: Event, max: usize) -> Result<Option<Bytes>, Broken> {
+        let passed = self.judged(&event).await;
         let is_same = passed.as_ref().is_none_or(|passed| passed.as_ptr() == event.raw.as_ptr());
         let budget = self.relay.settings().answer_memory.as_ref().filter(|_| !is_same);
         drop(event);
         let Some(passed) = passed else { return Ok(None) };
-        memory::reserve(budget, passed, max).await.map(Some).ok_or(Broken::Untaken)
+        memory::reserve(budget, passed, max).await.map(Some).ok_or(Broken::NoAnswerMemory)
     }
 
     /// The bytes of an event to forward, or a replacement.
-    async fn received(&mut self, event: &Event) -> Option<Bytes> {
-        let withholds = self.relay.withholds_unread();
+    async fn judged(&mut self, event: &Event) -> Option<Bytes> {
+        let withholds = self.relay.withholds_unreadable();
         // Whatever its kind, which some clients ignore.
         let message = if withholds { event.data.as_deref() } else { event.message() };
         let as_it_came = |message| match withholds {
@@ -157,15 +157,15 @@ impl Pump {
             false => Some(event.raw.clone()),
         };
         let Some(message) = message else { return as_it_came(None) };
-        let again = self.answers_again(message);
+        let is_duplicate = self.is_duplicate(message);
         let message = Bytes::copy_from_slice(message);
-        let owes = self.owes();
+        let is_awaiting = self.is_awaiting();
         let Received { passed, replies } = self.relay.receive(&message).await;
         self.reply_sender.send(replies);
         // A request that was written off meanwhile is not answered by this.
-        self.answered |= owes && !self.owes();
+        self.answered |= is_awaiting && !self.is_awaiting();
         match passed {
-            Some(_) if again => {
+            Some(_) if is_duplicate => {
                 tracing::warn!("{TWICE}");
                 None
             }
@@ -175,30 +175,30 @@ impl Pump {
         }
     }
 
-    fn owes(&self) -> bool {
-        self.owed.as_ref().is_some_and(|owed| self.relay.awaits(owed))
+    fn is_awaiting(&self) -> bool {
+        self.awaited.as_ref().is_some_and(|awaited| self.relay.awaits(awaited))
     }
 
     /// Whether this is a duplicate response. The specification allows no responses on streams
     /// that do not resume (2025-11-25, Transports, "Listening for Messages from the Server").
     /// Some servers send them all the same; those that nobody waits for were delivered
     /// elsewhere.
-    fn answers_again(&self, message: &[u8]) -> bool {
+    fn is_duplicate(&self, message: &[u8]) -> bool {
         let answered = || messages(message).into_iter().filter_map(id_of_response);
         match self.ends {
-            Ends::Listens { resumes: false } => {
+            StreamEnd::Listening { resumes: false } => {
                 answered().any(|id| !self.relay.awaits_anywhere(&id))
             }
-            _ => self.answered && answered().any(|id| self.owed.as_ref() == Some(&id)),
+            _ => self.answered && answered().any(|id| self.awaited.as_ref() == Some(&id)),
         }
     }
 
     async fn end(self, ended: Result<Bytes, Broken>) {
-        let is_unheld = matches!(ended, Err(Broken::TooLarge(_) | Broken::Untaken));
-        let rest_may_come = self.ends == Ends::MayResume && self.resumable && !is_unheld;
-        let owed = self.owed.as_ref().filter(|id| self.relay.awaits(id));
-        match (owed.filter(|_| !rest_may_come), ended) {
-            (Some(_), _) if self.ends == Ends::Cancels && self.sender.is_closed() => {
+        let is_unheld = matches!(ended, Err(Broken::TooLarge(_) | Broken::NoAnswerMemory));
+        let rest_may_come = self.ends == StreamEnd::MayResume && self.resumable && !is_unheld;
+        let awaited = self.awaited.as_ref().filter(|id| self.relay.awaits(id));
+        match (awaited.filter(|_| !rest_may_come), ended) {
+            (Some(_), _) if self.ends == StreamEnd::Cancels && self.sender.is_closed() => {
                 self.relay.close_exchange("cancelled");
             }
             (Some(id), ended) => {
@@ -217,7 +217,7 @@ impl Pump {
                 if !last.as_ref().is_ok_and(Bytes::is_empty) {
                     let _ = self.sender.send(last).await;
                 }
-                if !rest_may_come && !matches!(self.ends, Ends::Listens { .. }) {
+                if !rest_may_come && !matches!(self.ends, StreamEnd::Listening { .. }) {
                     self.relay.close_exchange("no answer");
                 }
             }
@@ -225,7 +225,7 @@ impl Pump {
     }
 }
 
-async fn afterwards(gone_since: Option<Instant>) {
+async fn result_timeout(gone_since: Option<Instant>) {
     match gone_since {
         Some(since) => sleep_until(since + RESULT_TIMEOUT).await,
         None => std::future::pending().await,

@@ -14,7 +14,7 @@ use crate::mcp::bridge::NOT_BRIDGED;
 use crate::mcp::envelope::{self, Fault, Framing};
 use crate::mcp::params::ParamHeader;
 use crate::mcp::queue::Queue;
-use crate::mcp::reply::{self, Mark, ToClient};
+use crate::mcp::reply::{self, ResponseMetadata, ToClient};
 
 /// What to do with a message from the client.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ impl Relay {
     /// Judges one message. A call to an unknown tool waits for the server's list, which `sender`
     /// fetches.
     pub async fn post(&self, message: Bytes, sender: &impl OwnRequestSender) -> Posted {
-        self.line(message, Unlisted::Waits).await;
+        self.process_line(message, Unlisted::Hold).await;
         let mut forward = None;
         if let Some(held) = self.held.try_next() {
             // Boxed because it is rare: futures are moved with all that they may contain.
@@ -113,8 +113,8 @@ impl Relay {
                 Some(item) => Some(item),
                 // The tool is unknown and waiting will not change that.
                 None => {
-                    self.withdraw();
-                    self.go_on(unlisted).await;
+                    self.withdraw_list_request();
+                    self.resume(unlisted).await;
                     None
                 }
             },
@@ -154,7 +154,7 @@ impl Relay {
 
     /// Whether unreadable messages of the server must not reach the client.
     #[must_use]
-    pub fn withholds_unread(&self) -> bool {
+    pub fn withholds_unreadable(&self) -> bool {
         self.gate.enforces_on_servers()
     }
 
@@ -187,7 +187,7 @@ impl Relay {
         let batches = self.state().era.batches();
         let unreadable = envelope::read(message, batches, Framing::Bodies).err()?;
         let layout = unreadable.layout;
-        let answers = self.refused(unreadable).await;
+        let answers = self.record_unreadable(unreadable).await;
         Some(reply::lines(&answers, layout))
     }
 
@@ -203,16 +203,16 @@ impl Relay {
         self.state().pending.contains_anywhere(&self.key(id))
     }
 
-    /// [`Mark`] of the response to a request in flight.
+    /// [`ResponseMetadata`] of the response to a request in flight.
     #[must_use]
-    pub fn mark_of(&self, id: &[u8]) -> Mark {
-        self.state().pending.mark_of(&self.key(id))
+    pub fn metadata_of(&self, id: &[u8]) -> ResponseMetadata {
+        self.state().pending.metadata_of(&self.key(id))
     }
 
-    /// Combined [`Mark`] of all requests in flight in this exchange.
+    /// Combined [`ResponseMetadata`] of all requests in flight in this exchange.
     #[must_use]
-    pub fn mark(&self) -> Mark {
-        self.state().pending.mark_of_scope(&self.scope)
+    pub fn metadata(&self) -> ResponseMetadata {
+        self.state().pending.metadata_of_scope(&self.scope)
     }
 
     /// Cancels a request of the client; in the empty scope, of any exchange.
@@ -239,9 +239,9 @@ impl Relay {
 }
 
 impl Relay {
-    fn withdraw(&self) {
-        self.state().tools.withdraw();
-        self.shared.news.notify_waiters();
+    fn withdraw_list_request(&self) {
+        self.state().tools.withdraw_list_request();
+        self.shared.changed.notify_waiters();
     }
 }
 
@@ -255,7 +255,7 @@ struct InFlight<'r> {
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         if !self.is_over {
-            self.relay.withdraw();
+            self.relay.withdraw_list_request();
         }
     }
 }

@@ -24,9 +24,9 @@ use crate::verdict::{Denial, Reason, Stage, Verdict};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unlisted {
     /// Hold it until the list arrives.
-    Waits,
+    Hold,
     /// Decide by what is known.
-    IsDecided,
+    Decide,
 }
 
 /// The decision about one message of a line.
@@ -43,11 +43,11 @@ pub(super) enum Judged {
 enum Change {
     Nothing,
     /// It introduces its client (2026-07-28).
-    Introduced(Object),
+    ObserveMeta(Object),
     /// It starts a handshake.
-    ShakesHands,
+    BeginHandshake,
     /// It cancels this request.
-    GivesUp(Key),
+    Cancel(Key),
 }
 
 impl Relay {
@@ -58,7 +58,7 @@ impl Relay {
     ) -> std::io::Result<()> {
         while let Some(frame) = frames.next().await? {
             match frame {
-                Frame::Line(line) => self.line(line, Unlisted::Waits).await,
+                Frame::Line(line) => self.process_line(line, Unlisted::Hold).await,
                 Frame::Oversize(outline) | Frame::Crowded(outline) => {
                     let max = self.settings.max_message;
                     let what = format!("larger than {max} bytes, the most that is passed on");
@@ -71,18 +71,18 @@ impl Relay {
     }
 
     /// Processes one line.
-    pub(super) async fn line(&self, line: Bytes, unlisted: Unlisted) {
+    pub(super) async fn process_line(&self, line: Bytes, unlisted: Unlisted) {
         let batches = self.state().era.batches();
         let frame = match envelope::read(&line, batches, self.framing) {
             Ok(frame) => frame,
             Err(unreadable) => return Box::pin(self.refuse(unreadable)).await,
         };
         let (messages, layout) = match frame {
-            envelope::Frame::Blank => return self.pass(Cleared::blank(line)).await,
+            envelope::Frame::Blank => return self.send_to_server(Cleared::blank(line)).await,
             envelope::Frame::Single(message) => (vec![message], Layout::Single),
             envelope::Frame::Batch(messages) => (messages, Layout::Batch),
         };
-        if unlisted == Unlisted::Waits && self.hold(&line, &messages).await {
+        if unlisted == Unlisted::Hold && self.hold(&line, &messages).await {
             return;
         }
         self.decide(&line, messages, layout).await;
@@ -99,7 +99,7 @@ impl Relay {
         let mut changes = Vec::new();
         for (index, message) in messages.into_iter().enumerate() {
             let key = message.request_id().map(|id| self.key(id));
-            let (mut kind, change) = self.described(&message);
+            let (mut kind, change) = self.classify(&message);
             changes.push(change);
             let (round_trip, judged) = match self.begin_round_trip(&message) {
                 Ok(round_trip) => (round_trip, self.judge(line, message).await),
@@ -120,7 +120,7 @@ impl Relay {
                         self.fail(Some(kind), "its batch was refused");
                         self.reopen_input_requests(round_trip);
                     }
-                    self.unsettle(settled);
+                    self.reopen_requests(settled);
                     return self.answer_refused(&ids, index, answer, layout).await;
                 }
             }
@@ -132,11 +132,11 @@ impl Relay {
             let earlier = self.state().pending.insert(key, request);
             self.fail(earlier.ok().flatten(), "its id was used again");
         }
-        self.settle_requests(settled);
-        self.pass(outgoing).await;
+        self.complete_requests(settled);
+        self.send_to_server(outgoing).await;
         if handshake_over {
             self.state().era.initialized();
-            self.shared.news.notify_waiters();
+            self.shared.changed.notify_waiters();
         }
     }
 
@@ -193,7 +193,7 @@ impl Relay {
         match self.gate.admit(self.action(target), line.clone()).await {
             Ok(permit) => admitted(permit),
             Err(denial) => {
-                let answer = in_disguise(id, Fault::params, &denial);
+                let answer = lookalike_reply(id, Fault::params, &denial);
                 Judged::Refused(answer.or_else(|| Some(reply::refused_call(id, &call, &denial))))
             }
         }
@@ -219,11 +219,11 @@ impl Relay {
     ) -> Judged {
         let policy = self.gate.policy();
         if !policy.concerns_method(&other.method) {
-            return passed(undecided);
+            return cleared_or_refused(undecided);
         }
         let params = match other.params() {
             Ok(params) => params,
-            Err(fault) => return self.unreadable(id, &other.method, fault).await,
+            Err(fault) => return self.refuse_fault(id, &other.method, fault).await,
         };
         let fault = match policy.names_method(&other.method) {
             true => Fault::params,
@@ -238,12 +238,17 @@ impl Relay {
             Ok(permit) => admitted(permit),
             Err(denial) => {
                 let words = || id.map(|_| reply::refused_method(id, &other.method, &denial));
-                Judged::Refused(in_disguise(id, fault, &denial).or_else(words))
+                Judged::Refused(lookalike_reply(id, fault, &denial).or_else(words))
             }
         }
     }
 
-    pub(super) async fn unreadable(&self, id: Option<&[u8]>, method: &str, fault: Fault) -> Judged {
+    pub(super) async fn refuse_fault(
+        &self,
+        id: Option<&[u8]>,
+        method: &str,
+        fault: Fault,
+    ) -> Judged {
         let denial = self.record_malformed(method, &fault).await;
         let message = Unreadable::answering(id, fault);
         Judged::Refused(reply::unreadable(&message, &denial).into_iter().next())
@@ -251,27 +256,27 @@ impl Relay {
 
     async fn refuse(&self, message: Unreadable) {
         let layout = message.layout;
-        let answers = self.refused(message).await;
+        let answers = self.record_unreadable(message).await;
         self.answer(&answers, layout).await;
     }
 
     /// Records an unreadable message. Returns the responses for its sender.
-    pub(super) async fn refused(&self, message: Unreadable) -> Vec<Reply> {
+    pub(super) async fn record_unreadable(&self, message: Unreadable) -> Vec<Reply> {
         let denial =
             self.record_malformed(message.method.unwrap_or_default(), &message.fault).await;
         if let Some(id) = &message.answered {
             // Otherwise the server would wait forever.
             let _ = self
                 .to_server
-                .push(Cleared::own(Reply::from(reply::answer_lost(id)).into_line()))
+                .push(Cleared::own(Reply::from(reply::unreadable_response(id)).into_line()))
                 .await;
         }
         reply::unreadable(&message, &denial)
     }
 
     pub(super) async fn record_malformed(&self, method: &str, fault: &Fault) -> Denial {
-        let flawed = Malformed::ambiguous(&self.settings.server, method, fault.what.clone());
-        match self.gate.admit(self.action(Target::Malformed(flawed)), ()).await {
+        let malformed = Malformed::ambiguous(&self.settings.server, method, fault.what.clone());
+        match self.gate.admit(self.action(Target::Malformed(malformed)), ()).await {
             Err(denial) => denial,
             // What is unreadable must not pass, whatever was decided.
             Ok(_) => Denial {
@@ -287,10 +292,10 @@ impl Relay {
     }
 
     /// What kind of request `message` is, and the state change it implies if it is allowed.
-    fn described(&self, message: &Message<'_>) -> (RequestKind, Change) {
+    fn classify(&self, message: &Message<'_>) -> (RequestKind, Change) {
         let state = self.state();
         let introduced = |meta: &Object| match state.era.is_open() {
-            true => Change::Introduced(meta.clone()),
+            true => Change::ObserveMeta(meta.clone()),
             false => Change::Nothing,
         };
         let other = match &message.content {
@@ -300,10 +305,10 @@ impl Relay {
         };
         let params = || other.params().unwrap_or_default();
         match other.method.as_str() {
-            "initialize" => return (RequestKind::Initialize, Change::ShakesHands),
+            "initialize" => return (RequestKind::Initialize, Change::BeginHandshake),
             "notifications/cancelled" => {
                 let id = params().get("requestId").map(|id| self.key(id.to_string().as_bytes()));
-                return (RequestKind::Other, id.map_or(Change::Nothing, Change::GivesUp));
+                return (RequestKind::Other, id.map_or(Change::Nothing, Change::Cancel));
             }
             _ => {}
         }
@@ -330,13 +335,13 @@ impl Relay {
         let mut state = self.state();
         match change {
             Change::Nothing => {}
-            Change::Introduced(meta) => state.era.observe_meta(&meta),
-            Change::ShakesHands => state.era.begin_handshake(),
-            Change::GivesUp(id) => {
+            Change::ObserveMeta(meta) => state.era.observe_meta(&meta),
+            Change::BeginHandshake => state.era.begin_handshake(),
+            Change::Cancel(id) => {
                 state.held.remove(&id);
                 let kind = state.pending.take(&id);
                 drop(state);
-                self.shared.news.notify_waiters();
+                self.shared.changed.notify_waiters();
                 self.fail(kind, "cancelled");
             }
         }
@@ -375,14 +380,14 @@ impl Relay {
     /// Waits for what one held line needs, and resumes it.
     pub(super) async fn settle_held(&self, held: Held) {
         self.list_tools(&held).await;
-        self.go_on(held).await;
+        self.resume(held).await;
     }
 
     /// Resumes one held line by what is known now.
-    pub(super) async fn go_on(&self, held: Held) {
+    pub(super) async fn resume(&self, held: Held) {
         let cancelled = held.id.is_some_and(|id| !self.state().held.remove(&id));
         if !cancelled {
-            self.line(held.line, Unlisted::IsDecided).await;
+            self.process_line(held.line, Unlisted::Decide).await;
         }
     }
 
@@ -391,7 +396,7 @@ impl Relay {
     async fn list_tools(&self, held: &Held) {
         let (mut deadline, mut lists) = (None, 0);
         loop {
-            let news = self.shared.news.notified();
+            let changed = self.shared.changed.notified();
             let (request, asking) = {
                 let mut state = self.state();
                 let state = &mut *state;
@@ -404,13 +409,13 @@ impl Relay {
                     tracing::warn!(
                         "the server's tools change as they are listed; assuming the worst"
                     );
-                    return state.tools.give_up();
+                    return state.tools.list_timed_out();
                 }
                 (state.tools.request_list(&state.era), state.tools.is_list_requested())
             };
             if let Some(request) = request {
                 lists += 1;
-                self.pass(Some(Cleared::own(request))).await;
+                self.send_to_server(Some(Cleared::own(request))).await;
             }
             if asking {
                 deadline.get_or_insert_with(|| Instant::now() + LIST_TIMEOUT);
@@ -418,11 +423,11 @@ impl Relay {
             match deadline {
                 // The handshake has no timeout: until the server responds to it, it responds to
                 // nothing else either.
-                None => news.await,
+                None => changed.await,
                 Some(deadline) => {
-                    if timeout_at(deadline, news).await.is_err() {
+                    if timeout_at(deadline, changed).await.is_err() {
                         tracing::warn!("the server does not list its tools; assuming the worst");
-                        return self.state().tools.give_up();
+                        return self.state().tools.list_timed_out();
                     }
                 }
             }
@@ -430,7 +435,7 @@ impl Relay {
     }
 
     /// Sends a line to the server. If the server is gone, the conversation ends by other means.
-    async fn pass(&self, line: Option<Cleared>) {
+    async fn send_to_server(&self, line: Option<Cleared>) {
         if let Some(line) = line {
             let _ = self.to_server.push(line).await;
         }
@@ -438,7 +443,11 @@ impl Relay {
 }
 
 /// The response to a request that is refused as a lookalike.
-fn in_disguise(id: Option<&[u8]>, fault: fn(String) -> Fault, denial: &Denial) -> Option<Reply> {
+fn lookalike_reply(
+    id: Option<&[u8]>,
+    fault: fn(String) -> Fault,
+    denial: &Denial,
+) -> Option<Reply> {
     let Reason::Malformed(what) = &denial.verdict.reason else { return None };
     let message = Unreadable::answering(id, fault(what.clone()));
     reply::unreadable(&message, denial).into_iter().next()
@@ -451,7 +460,7 @@ fn admitted(permit: Permit<Bytes>) -> Judged {
 
 /// The result for a message that is not subject to a decision. Only a call is not cleared
 /// without one.
-fn passed(undecided: Option<Cleared>) -> Judged {
+fn cleared_or_refused(undecided: Option<Cleared>) -> Judged {
     undecided.map_or(Judged::Refused(None), |line| Judged::Cleared(line, None))
 }
 

@@ -20,11 +20,11 @@ use crate::mcp::frames::{Frame, Frames};
 use crate::mcp::listing::{self, Listed};
 use crate::mcp::open_requests::{Fingerprint, fingerprint};
 use crate::mcp::pending::{Key, PendingRequest, RequestKind};
-use crate::mcp::reply::{self, Mark, Reply, ToClient};
+use crate::mcp::reply::{self, Reply, ResponseMetadata, ToClient};
 use crate::mcp::round_trips::RoundTrip;
 use crate::mcp::scan::Outline;
 use crate::mcp::tools::ListProgress;
-use crate::net::body::UNTAKEN;
+use crate::net::body::NO_ANSWER_MEMORY;
 use crate::store::audit::Outcome;
 
 /// Log message for a duplicate response.
@@ -56,8 +56,8 @@ pub(super) struct Processed {
     pub(super) answers_call: bool,
     /// The request that was answered, if it may get input requests that have to be remembered.
     pub(super) round_trip: Option<RoundTrip>,
-    /// [`Mark`] of the response in it.
-    pub(super) mark: Mark,
+    /// [`ResponseMetadata`] of the response in it.
+    pub(super) metadata: ResponseMetadata,
 }
 
 impl Relay {
@@ -68,38 +68,42 @@ impl Relay {
     ) -> std::io::Result<()> {
         while let Some(frame) = frames.next().await? {
             match frame {
-                Frame::Line(line) => self.server_line(line).await,
+                Frame::Line(line) => self.process_server_line(line).await,
                 Frame::Oversize(outline) => {
                     let max = self.settings.max_message;
                     tracing::warn!(max, "a message of the server's is too large to be passed on");
-                    self.unheld(outline, "unreadable", |id| reply::too_large(id, max)).await;
+                    self.answer_dropped(outline, "unreadable", |id| reply::too_large(id, max))
+                        .await;
                 }
                 Frame::Crowded(outline) => {
-                    tracing::warn!("a message of the server's is not passed on: {UNTAKEN}");
-                    self.unheld(outline, "no room to hold the answer", reply::untaken).await;
+                    tracing::warn!(
+                        "a message of the server's is not passed on: {NO_ANSWER_MEMORY}"
+                    );
+                    self.answer_dropped(outline, "no room to hold the answer", reply::no_memory)
+                        .await;
                 }
             }
         }
         Ok(())
     }
 
-    async fn server_line(&self, line: Bytes) {
-        let Processed { passed, own_requests, replies, mark, .. } = self.process(&line).await;
+    async fn process_server_line(&self, line: Bytes) {
+        let Processed { passed, own_requests, replies, metadata, .. } = self.process(&line).await;
         // An error means that the client is gone; the server may still finish.
         if let Some(bytes) = passed {
-            let _ = self.to_client.push(ToClient { bytes, mark }).await;
+            let _ = self.to_client.push(ToClient { bytes, metadata }).await;
         }
         for request in own_requests {
-            self.tell_server(request);
+            self.queue_to_server(request);
         }
         for reply in replies {
-            self.tell_server(reply.into_line());
+            self.queue_to_server(reply.into_line());
         }
     }
 
     /// Queues a message of the gate to the server without waiting: a server that is writing may
     /// not read until we have read.
-    fn tell_server(&self, line: impl Into<Bytes>) {
+    fn queue_to_server(&self, line: impl Into<Bytes>) {
         if self.to_server.try_push(Cleared::own(line)).is_err() {
             tracing::warn!("the server reads nothing: what the gate itself had to say is dropped");
         }
@@ -109,10 +113,10 @@ impl Relay {
     pub(super) fn observe(&self, line: &Bytes) -> Processed {
         let messages = answer::messages(line);
         let mut processed = Processed::default();
-        let mut answered = Answered::of(&messages);
-        let dispositions = messages.iter().map(|message| match answered.again(message) {
+        let mut answered = AnsweredIds::of(&messages);
+        let dispositions = messages.iter().map(|message| match answered.is_repeated(message) {
             true => Disposition::Drop,
-            false => self.settle(message, &mut processed),
+            false => self.process_message(message, &mut processed),
         });
         let dispositions: Vec<_> = dispositions.collect();
         processed.passed = passed(line, &messages, dispositions);
@@ -120,14 +124,14 @@ impl Relay {
     }
 
     /// Updates the state from one message, and completes the request it responds to.
-    pub(super) fn settle(&self, raw: &[u8], processed: &mut Processed) -> Disposition {
+    pub(super) fn process_message(&self, raw: &[u8], processed: &mut Processed) -> Disposition {
         processed.round_trip = None;
         match answer::single(raw) {
-            Message::Response { id, answer } => self.answered(raw, id, &answer, processed),
+            Message::Response { id, answer } => self.process_response(raw, id, &answer, processed),
             Message::Notification { method } => {
                 if method == "notifications/tools/list_changed" {
                     self.state().tools.changed();
-                    self.shared.news.notify_waiters();
+                    self.shared.changed.notify_waiters();
                 }
                 Disposition::Forward
             }
@@ -138,13 +142,13 @@ impl Relay {
             Message::Opaque => {
                 let kind = answer::id_of_response(raw)
                     .and_then(|id| self.state().pending.take(&self.key(&id)));
-                self.close(kind, &Answer::Unreadable);
+                self.complete_request(kind, &Answer::Unreadable);
                 Disposition::Forward
             }
         }
     }
 
-    fn answered(
+    fn process_response(
         &self,
         raw: &[u8],
         id: &[u8],
@@ -157,7 +161,7 @@ impl Relay {
             if let Some(progress) = state.tools.consume(id, answer, &state.era) {
                 match progress {
                     ListProgress::NextPage(request) => processed.own_requests.push(request.into()),
-                    ListProgress::Ended => self.shared.news.notify_waiters(),
+                    ListProgress::Ended => self.shared.changed.notify_waiters(),
                 }
                 return Disposition::Drop;
             }
@@ -174,26 +178,28 @@ impl Relay {
         }
         let is_list = matches!(kind, Some(RequestKind::Tools { .. }));
         // A batch has the rows of all requests, and the quota of the last one.
-        let mark = kind.as_ref().map(RequestKind::mark).unwrap_or_default();
-        processed.mark.rows.extend(mark.rows);
-        processed.mark.quota = mark.quota.or(processed.mark.quota);
+        let metadata = kind.as_ref().map(RequestKind::metadata).unwrap_or_default();
+        processed.metadata.rows.extend(metadata.rows);
+        processed.metadata.quota = metadata.quota.or(processed.metadata.quota);
         processed.answers_call =
             matches!(&kind, Some(RequestKind::Admitted(receipt)) if receipt.is_call());
-        self.close(kind, answer);
+        self.complete_request(kind, answer);
         match answer {
-            Answer::Result(shape) if is_list && self.settings.hide_denied => self.hide(raw, shape),
+            Answer::Result(shape) if is_list && self.settings.hide_denied => {
+                self.hide_denied_tools(raw, shape)
+            }
             _ => Disposition::Forward,
         }
     }
 
     /// Completes a request: updates the state from the response, and completes the row.
-    fn close(&self, kind: Option<RequestKind>, answer: &Answer<'_>) {
+    fn complete_request(&self, kind: Option<RequestKind>, answer: &Answer<'_>) {
         match kind {
-            Some(RequestKind::Admitted(receipt)) => self.complete(receipt, answer),
+            Some(RequestKind::Admitted(receipt)) => self.complete_action(receipt, answer),
             Some(RequestKind::Tools { cursor, generation }) => {
                 if let Answer::Result(shape) = answer {
                     self.state().tools.page(cursor.as_ref(), generation, shape);
-                    self.shared.news.notify_waiters();
+                    self.shared.changed.notify_waiters();
                 }
             }
             Some(RequestKind::Initialize) => {
@@ -202,7 +208,7 @@ impl Relay {
                     _ => None,
                 };
                 self.state().era.end_handshake(version);
-                self.shared.news.notify_waiters();
+                self.shared.changed.notify_waiters();
             }
             Some(RequestKind::Task(task)) => self.task_answered(&task, answer),
             Some(RequestKind::Other) | None => {}
@@ -210,7 +216,7 @@ impl Relay {
     }
 
     /// Completes the row of a call, unless a task will deliver its result.
-    fn complete(&self, receipt: Receipt, answer: &Answer<'_>) {
+    fn complete_action(&self, receipt: Receipt, answer: &Answer<'_>) {
         if let Answer::Result(shape) = answer
             && let Some(task) = shape.begun_task()
         {
@@ -231,13 +237,14 @@ impl Relay {
             return;
         }
         if let Some(receipt) = self.state().pending.end_task(task) {
-            let (outcome, said) = outcome(answer);
-            let status = status.filter(|status| status != "completed").map_or(said, Cow::Owned);
+            let (outcome, status_of_answer) = outcome(answer);
+            let status =
+                status.filter(|status| status != "completed").map_or(status_of_answer, Cow::Owned);
             self.gate.release(&receipt, outcome, status.into_owned());
         }
     }
 
-    fn hide(&self, raw: &[u8], shape: &Shape<'_>) -> Disposition {
+    fn hide_denied_tools(&self, raw: &[u8], shape: &Shape<'_>) -> Disposition {
         let Some(tools) = shape.tools else { return Disposition::Forward };
         let rewritten = listing::without(raw, tools, |listed| self.is_hidden(listed));
         rewritten.map_or(Disposition::Forward, Disposition::Replace)
@@ -266,7 +273,7 @@ impl Relay {
 
     /// Responds to the requests of a message that is dropped, on either side, with the response
     /// that `refuse` creates.
-    async fn unheld(
+    async fn answer_dropped(
         &self,
         outline: Outline,
         status: &str,
@@ -274,7 +281,7 @@ impl Relay {
     ) {
         let Some(id) = outline.id else { return };
         if outline.has_method {
-            self.tell_server(Reply::from(refuse(Some(&id))).into_line());
+            self.queue_to_server(Reply::from(refuse(Some(&id))).into_line());
         } else if outline.is_response {
             let (own, kind) = {
                 let mut state = self.state();
@@ -282,10 +289,10 @@ impl Relay {
                 let own = state.tools.consume(&id, &Answer::Unreadable, &state.era).is_some();
                 (own, state.pending.take(&self.key(&id)))
             };
-            self.shared.news.notify_waiters();
+            self.shared.changed.notify_waiters();
             match kind {
                 Some(RequestKind::Admitted(receipt)) => self.fail_receipt(&receipt, status),
-                other => self.close(other, &Answer::Unreadable),
+                other => self.complete_request(other, &Answer::Unreadable),
             }
             if !own {
                 self.answer(&[refuse(Some(&id)).into()], Layout::Single).await;
@@ -295,24 +302,24 @@ impl Relay {
 }
 
 /// Ids that messages of one line have responded to.
-pub(super) struct Answered {
+pub(super) struct AnsweredIds {
     /// `None` if there is only one message.
     ids: Option<HashSet<Vec<u8>>>,
 }
 
-impl Answered {
+impl AnsweredIds {
     pub(super) fn of(messages: &[&[u8]]) -> Self {
         Self { ids: (messages.len() > 1).then(HashSet::new) }
     }
 
     /// Whether an earlier message responded to the same request.
-    pub(super) fn again(&mut self, message: &[u8]) -> bool {
+    pub(super) fn is_repeated(&mut self, message: &[u8]) -> bool {
         let Some(ids) = &mut self.ids else { return false };
-        let again = answer::id_of_response(message).is_some_and(|id| !ids.insert(id));
-        if again {
+        let is_repeated = answer::id_of_response(message).is_some_and(|id| !ids.insert(id));
+        if is_repeated {
             tracing::warn!("{TWICE}");
         }
-        again
+        is_repeated
     }
 }
 

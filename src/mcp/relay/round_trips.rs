@@ -22,11 +22,11 @@ pub(super) enum RoundTripError {
 }
 
 /// Reason for [`RoundTripError::NotAsked`].
-const UNASKED: &str = "`inputResponses` answers what the server has not asked for this request, \
+const NOT_ASKED: &str = "`inputResponses` answers what the server has not asked for this request, \
                        or what is answered already; AgentGate knows of no such question";
 
 /// Advice for the client.
-const AGAIN: &str = "Send the request without `inputResponses` and `requestState`: the server \
+const RESEND: &str = "Send the request without `inputResponses` and `requestState`: the server \
                      then asks anew.";
 
 impl Relay {
@@ -39,8 +39,8 @@ impl Relay {
         &self,
         message: &Message<'_>,
     ) -> Result<Option<RoundTrip>, RoundTripError> {
-        let Some(policy) = self.gate.policy_on_servers() else { return Ok(None) };
-        let enforced = policy.judges_servers() == Some(Mode::Enforce);
+        let Some(policy) = self.gate.policy_for_servers() else { return Ok(None) };
+        let enforced = policy.server_message_mode() == Some(Mode::Enforce);
         match RoundTrip::of(message) {
             Ok(Some(mut round_trip))
                 if !self.state().input_requests.take(&round_trip.responses) =>
@@ -66,11 +66,11 @@ impl Relay {
             Content::Response { .. } => ("", None),
         };
         if let RoundTripError::Ambiguous(fault) = error {
-            return self.unreadable(message.id, method, fault).await;
+            return self.refuse_fault(message.id, method, fault).await;
         }
-        let mut denial = self.record_malformed(method, &Fault::request(UNASKED)).await;
+        let mut denial = self.record_malformed(method, &Fault::request(NOT_ASKED)).await;
         if matches!(denial.verdict.reason, Reason::Malformed(_)) {
-            denial.verdict.suggestion = Some(Arc::from(AGAIN));
+            denial.verdict.suggestion = Some(Arc::from(RESEND));
         }
         let id = message.id;
         Judged::Refused(match call {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::Relay;
 use super::cleared::Cleared;
 use super::inward::Judged;
-use super::outward::{Answered, Disposition, Processed, passed};
+use super::outward::{AnsweredIds, Disposition, Processed, passed};
 use crate::action::{McpRequest, Target};
 use crate::gate::Receipt;
 use crate::json::Object;
@@ -17,7 +17,7 @@ use crate::mcp::answer::{self, Message};
 use crate::mcp::envelope::{Content, Fault, Layout, Other, Unreadable, likely_method};
 use crate::mcp::open_requests::{self, Fingerprint, Registration, fingerprint};
 use crate::mcp::pending::Key;
-use crate::mcp::reply::{self, Form, Reply, Speaker};
+use crate::mcp::reply::{self, Form, Reply, Responder};
 use crate::mcp::round_trips::input_requests;
 use crate::mcp::scan::{is_id, outline};
 use crate::mcp::server_requests::{self, ServerRequest};
@@ -26,10 +26,10 @@ use crate::store::audit::Outcome;
 use crate::verdict::Denial;
 
 /// Error for a response that matches no open request.
-const UNASKED: &str = "it answers no request of the server's that waits for an answer";
+const NO_OPEN_REQUEST: &str = "it answers no request of the server's that waits for an answer";
 
 /// Error for a request with the id of another open one.
-const TAKEN: &str = "the server uses the id of a request that has no answer yet for another";
+const ID_IN_USE: &str = "the server uses the id of a request that has no answer yet for another";
 
 /// A request that the client has responded to.
 pub(super) struct Settled {
@@ -53,7 +53,7 @@ impl Relay {
     /// Updates the state from a line of the server. If the policy has rules about servers'
     /// requests, judges it.
     pub(super) async fn process(&self, line: &Bytes) -> Processed {
-        let Some(policy) = self.gate.policy_on_servers() else {
+        let Some(policy) = self.gate.policy_for_servers() else {
             let mut processed = self.observe(line);
             if processed.passed.is_some() {
                 for (id, fingerprint) in processed.server_requests.drain(..) {
@@ -68,11 +68,11 @@ impl Relay {
     async fn process_judging(&self, policy: &Arc<Policy>, line: &Bytes) -> Processed {
         let messages = answer::messages(line);
         let mut processed = Processed::default();
-        let (mut answered, mut dispositions) = (Answered::of(&messages), Vec::new());
+        let (mut answered, mut dispositions) = (AnsweredIds::of(&messages), Vec::new());
         for message in &messages {
-            let disposition = match answered.again(message) {
+            let disposition = match answered.is_repeated(message) {
                 true => Disposition::Drop,
-                false => self.settle(message, &mut processed),
+                false => self.process_message(message, &mut processed),
             };
             dispositions.push(match disposition {
                 Disposition::Drop => Disposition::Drop,
@@ -93,7 +93,7 @@ impl Relay {
         raw: &[u8],
         processed: &mut Processed,
     ) -> Option<Disposition> {
-        let enforced = policy.judges_servers() == Some(Mode::Enforce);
+        let enforced = policy.server_message_mode() == Some(Mode::Enforce);
         let message = match server_requests::read(raw, self.framing) {
             Ok(message) => message?,
             Err(fault) if enforced => {
@@ -141,7 +141,7 @@ impl Relay {
                 Registration::New => {}
                 Registration::Refused => return Some(Disposition::Drop),
                 Registration::IdInUse => {
-                    self.record_malformed(&other.method, &Fault::request(TAKEN)).await;
+                    self.record_malformed(&other.method, &Fault::request(ID_IN_USE)).await;
                     return Some(Disposition::Drop);
                 }
             }
@@ -302,12 +302,12 @@ impl Relay {
             }
             _ if is_of_none || !self.gate.enforces_on_servers() => Judged::Answers(cleared, None),
             // Servers' ids are easy to guess.
-            _ => self.unreadable(None, "", Fault::request(UNASKED)).await,
+            _ => self.refuse_fault(None, "", Fault::request(NO_OPEN_REQUEST)).await,
         }
     }
 
     /// Completes requests whose responses were forwarded.
-    pub(super) fn settle_requests(&self, settled: Vec<Settled>) {
+    pub(super) fn complete_requests(&self, settled: Vec<Settled>) {
         for Settled { request, is_error, .. } in settled {
             let Some(receipt) = request.receipt else { continue };
             match is_error {
@@ -318,7 +318,7 @@ impl Relay {
     }
 
     /// Reopens requests whose responses were not forwarded.
-    pub(super) fn unsettle(&self, settled: Vec<Settled>) {
+    pub(super) fn reopen_requests(&self, settled: Vec<Settled>) {
         for Settled { id, request, .. } in settled {
             self.state().open_requests.reopen(id, request);
         }
@@ -334,8 +334,8 @@ fn is_judged(policy: &Policy, method: &str) -> bool {
 /// Replaces the response `raw` (which may be a line) by `answer`.
 fn replaced_by(raw: &[u8], answer: Reply, processed: &mut Processed) -> Disposition {
     let answer = reply::lines(&[answer], Layout::Single);
-    processed.mark.rows.extend(answer.mark.rows);
-    processed.mark.speaker = Speaker::Gate;
+    processed.metadata.rows.extend(answer.metadata.rows);
+    processed.metadata.responder = Responder::Gate;
     let end: &[u8] = if raw.ends_with(b"\n") { b"\n" } else { b"" };
     Disposition::Replace([answer.bytes.trim_ascii_end(), end].concat())
 }

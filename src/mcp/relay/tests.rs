@@ -54,7 +54,7 @@ impl End {
         Self { lines: BufReader::new(read), sink: Some(write) }
     }
 
-    async fn send(&mut self, line: &str) {
+    async fn send_line(&mut self, line: &str) {
         self.write(line).await;
         self.write("\n").await;
     }
@@ -63,8 +63,8 @@ impl End {
         self.sink.as_mut().unwrap().write_all(text.as_bytes()).await.unwrap();
     }
 
-    async fn say(&mut self, message: Value) {
-        self.send(&message.to_string()).await;
+    async fn send(&mut self, message: Value) {
+        self.send_line(&message.to_string()).await;
     }
 
     async fn line(&mut self) -> String {
@@ -73,7 +73,7 @@ impl End {
         line
     }
 
-    async fn hear(&mut self) -> Value {
+    async fn receive(&mut self) -> Value {
         serde_json::from_str(&self.line().await).unwrap()
     }
 }
@@ -121,11 +121,11 @@ impl Session {
     }
 
     async fn initialize(&mut self, version: &str) {
-        self.client.say(json!({"id": "i", "method": "initialize", "params": {}})).await;
+        self.client.send(json!({"id": "i", "method": "initialize", "params": {}})).await;
         self.server.line().await;
-        self.server.say(json!({"id": "i", "result": {"protocolVersion": version}})).await;
+        self.server.send(json!({"id": "i", "result": {"protocolVersion": version}})).await;
         self.client.line().await;
-        self.client.say(json!({"method": "notifications/initialized"})).await;
+        self.client.send(json!({"method": "notifications/initialized"})).await;
         self.server.line().await;
     }
 
@@ -133,9 +133,9 @@ impl Session {
     async fn listed(tools: Value, change: impl FnOnce(&mut Settings)) -> Self {
         let mut session = Self::start(change);
         session.initialize("2025-11-25").await;
-        session.client.say(json!({"id": "l", "method": "tools/list"})).await;
+        session.client.send(json!({"id": "l", "method": "tools/list"})).await;
         session.server.line().await;
-        session.server.say(json!({"id": "l", "result": {"tools": tools}})).await;
+        session.server.send(json!({"id": "l", "result": {"tools": tools}})).await;
         session
     }
 
@@ -144,10 +144,10 @@ impl Session {
     async fn called_after_a_change() -> (Self, Value) {
         let mut session = Self::listed(json!([reader("look")]), |_| {}).await;
         session.client.line().await;
-        session.server.say(json!({"method": "notifications/tools/list_changed"})).await;
+        session.server.send(json!({"method": "notifications/tools/list_changed"})).await;
         session.client.line().await;
-        session.client.say(call(1, "look")).await;
-        let list = session.server.hear().await;
+        session.client.send(call(1, "look")).await;
+        let list = session.server.receive().await;
         (session, list)
     }
 }
@@ -171,7 +171,7 @@ fn is_denial(message: &Value) -> bool {
 }
 
 #[test]
-fn what_is_not_refused_passes_byte_for_byte_and_in_order() {
+fn messages_pass_unchanged_and_in_order() {
     run(async {
         let mut session = Session::listed(json!([reader("look")]), |_| {}).await;
         session.client.line().await;
@@ -184,7 +184,7 @@ fn what_is_not_refused_passes_byte_for_byte_and_in_order() {
             r#"{"id":"s","result":{"roots":[]}}"#,
         ];
         for line in &lines[1..] {
-            session.client.send(line).await;
+            session.client.send_line(line).await;
         }
         for line in &lines[1..] {
             assert_eq!(session.server.line().await, format!("{line}\n"));
@@ -192,7 +192,7 @@ fn what_is_not_refused_passes_byte_for_byte_and_in_order() {
         for line in
             ["log line", "{\"id\":2,\"result\":{ \"x\":1.0}}\r", "[1,", "{\"method\":\"x\"}"]
         {
-            session.server.send(line).await;
+            session.server.send_line(line).await;
             assert_eq!(session.client.line().await, format!("{line}\n"));
         }
         session.client.write("{\"id\":3,\"method\":\"ping\"}").await;
@@ -213,8 +213,8 @@ fn a_denied_call_is_answered_and_never_sent() {
             json!({"id": 1, "method": "tools/call", "params": {"name": "push", "arguments": {"branch": "main"}}}),
             call(1, "unlisted"),
         ] {
-            session.client.say(refused).await;
-            assert!(is_denial(&session.client.hear().await));
+            session.client.send(refused).await;
+            assert!(is_denial(&session.client.receive().await));
         }
         for refused in [
             json!({"id": 1, "method": "resources/read", "params": {"uri": "file:///secret"}}),
@@ -222,12 +222,12 @@ fn a_denied_call_is_answered_and_never_sent() {
             call(1, "look "),
             json!({"id": 1, "method": "Tools/Call", "params": {"name": "denied_x"}}),
         ] {
-            session.client.say(refused).await;
-            assert!(session.client.hear().await["error"]["code"].is_i64());
+            session.client.send(refused).await;
+            assert!(session.client.receive().await["error"]["code"].is_i64());
         }
         let last = json!({"id": 2, "method": "resources/read", "params": {"uri": "file:///x"}});
-        session.client.say(last.clone()).await;
-        assert_eq!(session.server.hear().await, last, "the first that reaches the server");
+        session.client.send(last.clone()).await;
+        assert_eq!(session.server.receive().await, last, "the first that reaches the server");
     });
 }
 
@@ -239,19 +239,19 @@ fn a_task_keeps_its_call_open_until_its_result_has_come() {
         let open = |session: &Session| session.relay.state().pending.open_tasks();
         let mut asked = call(1, "look");
         asked["params"]["task"] = json!({"ttl": 60_000});
-        session.client.say(asked).await;
+        session.client.send(asked).await;
         session.server.line().await;
         let begun = json!({"id": 1, "result": {"task": {"taskId": "t", "status": "working"}}});
-        session.server.say(begun).await;
+        session.server.send(begun).await;
         session.client.line().await;
         for (id, method, status, left) in
             [(2, "tasks/get", "working", 1), (3, "tasks/get", "completed", 0)]
         {
             let asked = json!({"id": id, "method": method, "params": {"taskId": "t"}});
-            session.client.say(asked).await;
+            session.client.send(asked).await;
             session.server.line().await;
-            let told = json!({"id": id, "result": {"taskId": "t", "status": status}});
-            session.server.say(told).await;
+            let message = json!({"id": id, "result": {"taskId": "t", "status": status}});
+            session.server.send(message).await;
             session.client.line().await;
             assert_eq!(open(&session), left, "{status}");
         }
@@ -259,96 +259,96 @@ fn a_task_keeps_its_call_open_until_its_result_has_come() {
 }
 
 #[test]
-fn denied_tools_are_hidden_where_that_is_asked_for() {
+fn denied_tools_are_hidden_if_configured() {
     run(async {
         let tools = json!([reader("look"), reader("denied_x"), {"name": "push"}]);
         let mut session = Session::listed(tools, |settings| settings.hide_denied = true).await;
-        let list = session.client.hear().await;
+        let list = session.client.receive().await;
         let names: Vec<_> =
             list["result"]["tools"].as_array().unwrap().iter().map(|tool| &tool["name"]).collect();
         assert_eq!(names, ["look", "push"]);
-        session.client.say(call(1, "denied_x")).await;
-        assert!(is_denial(&session.client.hear().await));
+        session.client.send(call(1, "denied_x")).await;
+        assert!(is_denial(&session.client.receive().await));
     });
 }
 
 #[test]
-fn a_batch_goes_whole_or_not_at_all() {
+fn batches_are_forwarded_whole_or_not_at_all() {
     run(async {
         let mut session = Session::start(|_| {});
         session.initialize("2025-03-26").await;
-        session.client.say(json!([call(1, "look"), {"method": "x"}])).await;
-        let list = session.server.hear().await;
-        session.server.say(json!({"id": list["id"], "result": {"tools": [reader("look"), {"name": "denied"}]}})).await;
-        assert_eq!(session.server.hear().await.as_array().unwrap().len(), 2);
+        session.client.send(json!([call(1, "look"), {"method": "x"}])).await;
+        let list = session.server.receive().await;
+        session.server.send(json!({"id": list["id"], "result": {"tools": [reader("look"), {"name": "denied"}]}})).await;
+        assert_eq!(session.server.receive().await.as_array().unwrap().len(), 2);
         let batch = json!([call(2, "look"), call(3, "denied"), {"id": 4, "method": "ping"}]);
-        session.client.say(batch).await;
-        let answers = session.client.hear().await;
+        session.client.send(batch).await;
+        let answers = session.client.receive().await;
         let ids: Vec<_> = answers.as_array().unwrap().iter().map(|answer| &answer["id"]).collect();
         assert_eq!(ids, [2, 3, 4]);
         assert!(is_denial(&answers[1]) && answers[0]["error"].is_object());
-        session.client.say(json!([call(5, "look"), {"id": 6, "Method": "x"}])).await;
-        assert_eq!(session.client.hear().await.as_array().unwrap().len(), 2);
-        session.client.say(json!({"id": 7, "method": "ping"})).await;
-        assert_eq!(session.server.hear().await["id"], 7);
+        session.client.send(json!([call(5, "look"), {"id": 6, "Method": "x"}])).await;
+        assert_eq!(session.client.receive().await.as_array().unwrap().len(), 2);
+        session.client.send(json!({"id": 7, "method": "ping"})).await;
+        assert_eq!(session.server.receive().await["id"], 7);
     });
 }
 
 #[test]
-fn a_message_too_large_is_answered_in_either_direction_and_the_session_goes_on() {
+fn oversize_messages_are_answered_in_both_directions_and_the_session_continues() {
     run(async {
         let mut session =
             Session::listed(json!([reader("look")]), |settings| settings.max_message = 1_000).await;
         session.client.line().await;
         let large = "x".repeat(2_000);
-        session.client.say(json!({"id": 1, "method": "ping", "params": {"x": large}})).await;
-        assert_eq!(session.client.hear().await["id"], 1);
-        session.client.say(call(2, "look")).await;
+        session.client.send(json!({"id": 1, "method": "ping", "params": {"x": large}})).await;
+        assert_eq!(session.client.receive().await["id"], 1);
+        session.client.send(call(2, "look")).await;
         session.server.line().await;
-        session.server.say(json!({"result": {"x": large}, "id": 2})).await;
-        let answer = session.client.hear().await;
+        session.server.send(json!({"result": {"x": large}, "id": 2})).await;
+        let answer = session.client.receive().await;
         assert!(answer["id"] == 2 && answer["error"].is_object());
-        session.server.say(json!({"id": 9, "method": "roots/list", "params": {"x": large}})).await;
-        let answer = session.server.hear().await;
+        session.server.send(json!({"id": 9, "method": "roots/list", "params": {"x": large}})).await;
+        let answer = session.server.receive().await;
         assert!(answer["id"] == 9 && answer["error"].is_object());
-        session.client.say(json!({"id": 9, "result": {"x": large}})).await;
-        let answer = session.server.hear().await;
+        session.client.send(json!({"id": 9, "result": {"x": large}})).await;
+        let answer = session.server.receive().await;
         assert!(answer["id"] == 9 && answer["error"].is_object());
-        assert_eq!(session.client.hear().await["id"], Value::Null);
-        session.client.say(call(3, "look")).await;
-        assert_eq!(session.server.hear().await["id"], 3);
+        assert_eq!(session.client.receive().await["id"], Value::Null);
+        session.client.send(call(3, "look")).await;
+        assert_eq!(session.server.receive().await["id"], 3);
     });
 }
 
 #[tokio::test]
-async fn a_call_beyond_those_that_are_kept_track_of_is_refused_and_recorded() {
+async fn calls_beyond_the_limit_of_pending_requests_are_refused_and_recorded() {
     let mut session = Session::listed(json!([reader("look")]), |_| {}).await;
     session.client.line().await;
     for id in 0..crate::mcp::pending::MAX_PENDING {
         let key = session.relay.key(format!("\"{id}\"").as_bytes());
         session.relay.state().pending.insert(key, RequestKind::Other).unwrap();
     }
-    session.client.say(call(1, "look")).await;
-    let error = &session.client.hear().await["error"];
+    session.client.send(call(1, "look")).await;
+    let error = &session.client.receive().await["error"];
     assert!(error["message"].as_str().unwrap().contains("in flight"), "{error}");
     assert!(error["data"]["agentgate/decision"]["request_id"].is_string(), "{error}");
 }
 
 /// What is refused changes nothing: its request is still under way.
 #[tokio::test]
-async fn a_cancellation_that_is_refused_gives_nothing_up() {
+async fn refused_cancellation_cancels_nothing() {
     let mut session = Session::listed(json!([]), |_| {}).await;
-    session.client.say(json!({"id": 1, "method": "ping"})).await;
-    assert_eq!(session.server.hear().await["id"], 1);
+    session.client.send(json!({"id": 1, "method": "ping"})).await;
+    assert_eq!(session.server.receive().await["id"], 1);
     let cancel = |reason: &str| {
         json!({"method": "notifications/cancelled",
                "params": {"requestId": 1, "reason": reason}})
     };
-    session.client.say(cancel("refused")).await;
-    session.client.say(json!({"id": 2, "method": "ping"})).await;
-    assert_eq!(session.server.hear().await["id"], 2, "the cancellation went on");
+    session.client.send(cancel("refused")).await;
+    session.client.send(json!({"id": 2, "method": "ping"})).await;
+    assert_eq!(session.server.receive().await["id"], 2, "the cancellation went on");
     assert!(session.relay.state().pending.contains(&session.relay.key(b"1")));
-    session.client.say(cancel("enough")).await;
-    assert_eq!(session.server.hear().await["method"], "notifications/cancelled");
+    session.client.send(cancel("enough")).await;
+    assert_eq!(session.server.receive().await["method"], "notifications/cancelled");
     assert!(!session.relay.state().pending.contains(&session.relay.key(b"1")));
 }

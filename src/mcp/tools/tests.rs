@@ -59,7 +59,7 @@ fn a_later_definition_tightens_and_never_loosens() {
 }
 
 #[test]
-fn what_one_conversation_saw_holds_in_all_of_a_run() {
+fn hints_seen_first_apply_to_all_conversations() {
     let run = FirstSeen::default();
     let [mut one, mut other] = [(); 2].map(|()| Tools::after(run.clone(), true));
     page(&mut one, None, WRITE, None);
@@ -73,7 +73,7 @@ fn what_one_conversation_saw_holds_in_all_of_a_run() {
 }
 
 #[test]
-fn what_a_run_remembers_is_bounded() {
+fn first_seen_tools_are_bounded() {
     let read_only = DeclaredHints { read_only: Some(true), ..DeclaredHints::default() };
     let run = FirstSeen::default();
     run.tighten(&"long".repeat(1_000), read_only);
@@ -104,7 +104,7 @@ fn hints_of_a_server_that_is_not_trusted_only_tighten() {
 }
 
 #[test]
-fn the_gate_asks_page_by_page_and_swallows_only_its_own() {
+fn the_gate_requests_page_by_page_and_consumes_only_its_own_responses() {
     let mut tools = Tools::new(true);
     assert_eq!(tools.request_list(&Era::default()), None);
     assert!(!tools.is_list_requested());
@@ -129,7 +129,7 @@ fn the_gate_asks_page_by_page_and_swallows_only_its_own() {
 fn a_list_that_does_not_come_is_the_worst_case_until_it_changes() {
     let mut tools = Tools::new(true);
     let line = tools.request_list(&initialized()).unwrap();
-    tools.give_up();
+    tools.list_timed_out();
     assert_eq!(tools.lookup("a"), Lookup::Known(None));
     let late = single(
         br#"{"id":0,"result":{"tools":[{"name":"a","annotations":{"readOnlyHint":true}}]}}"#,

@@ -47,7 +47,7 @@ async fn a_body_streams_for_as_long_as_something_comes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_was_begun_goes_on_as_it_came() {
+async fn partly_read_body_is_resumed_unchanged() {
     for (max, whole) in [(4, true), (3, false), (0, false)] {
         let body = match open(placed(pieces(&["ab", "", "cd"])), max, TIMEOUT).await.unwrap() {
             Opening::Whole(held) => held.into_body(),

@@ -42,7 +42,7 @@ fn whole(mut reservation: Reservation, budget: &MemoryBudget) -> Body {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_takes_nothing_holds_the_memory_of_nobody_who_waits() {
+async fn unread_answers_give_up_memory_for_waiting_requests() {
     let budget = MemoryBudget::default();
     let mut crowd = crowd(&budget);
     let (slow, mut other) =
@@ -97,7 +97,7 @@ async fn beyond_the_budget_even_that_one_has_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_gives_way_where_nobody_waits() {
+async fn memory_is_only_reclaimed_for_waiting_requests() {
     let budget = MemoryBudget::default();
     let mut crowd = crowd(&budget);
     let body = whole(begun(&mut crowd, &budget, "slow"), &budget);
@@ -106,7 +106,7 @@ async fn nothing_gives_way_where_nobody_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_taken_gives_nothing_back_twice() {
+async fn collected_answers_release_their_memory_once() {
     let budget = MemoryBudget::default();
     let mut crowd = crowd(&budget);
     let (slow, mut other) =
@@ -120,7 +120,7 @@ async fn what_was_taken_gives_nothing_back_twice() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_does_not_arrive_gives_way_too() {
+async fn incomplete_answers_give_up_memory_too() {
     let budget = MemoryBudget::default();
     let mut crowd = crowd(&budget);
     let mut other = begun(&mut crowd, &budget, "other");
@@ -137,13 +137,13 @@ async fn an_answer_that_does_not_arrive_gives_way_too() {
         other.reserve(MAX, MAX).await
     };
     let (slow, other) = tokio::join!(slow, waiting);
-    assert_eq!((slow.unwrap_err(), other), (HoldError::Untaken, true));
+    assert_eq!((slow.unwrap_err(), other), (HoldError::NoAnswerMemory, true));
     assert!(began.elapsed() < TAKE_TIMEOUT * 2);
 }
 
 /// One who has many that are slow does not take the turn of all others.
 #[tokio::test(start_paused = true)]
-async fn whose_answer_gave_way_comes_after_the_others() {
+async fn sender_whose_answer_was_reclaimed_waits_behind_others() {
     let budget = MemoryBudget::default();
     let mut first = crowd(&budget);
     first.truncate(first.len() - 50);
@@ -170,7 +170,7 @@ async fn whose_answer_gave_way_comes_after_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_holds_most_gives_way_and_whoever_holds_less_does_not() {
+async fn sender_with_the_most_memory_is_reclaimed_first() {
     let budget = MemoryBudget::default();
     let answer = |sender: &str, len| {
         let budget = of(&budget, sender);
@@ -189,7 +189,7 @@ async fn who_holds_most_gives_way_and_whoever_holds_less_does_not() {
 }
 
 #[tokio::test]
-async fn a_body_comes_as_it_is() {
+async fn delivered_body_is_unchanged() {
     let budget = MemoryBudget::default();
     let of_me = of(&budget, "me");
     let text: Vec<u8> = (0..MAX).map(|n| (n % 251) as u8).collect();

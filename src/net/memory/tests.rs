@@ -30,7 +30,7 @@ fn one_sender_has_half_and_releases_it() {
 }
 
 #[test]
-fn everyone_leaves_half_to_the_others() {
+fn each_sender_gets_at_most_half_of_what_is_free() {
     let budget = MemoryBudget::default();
     let mut reservations = Vec::new();
     for (sender, may) in [("one", BUDGET / 2), ("two", BUDGET / 4), ("three", BUDGET / 8)] {
@@ -68,7 +68,7 @@ async fn an_answer_waits_for_memory_and_not_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_that_have_come_in_part_do_not_wait_for_each_other() {
+async fn partly_received_answers_do_not_deadlock() {
     let budget = MemoryBudget::default();
     let own = budget.for_sender(&"one".into());
     let part = 2 * SMALL;
@@ -138,7 +138,7 @@ fn an_answer_releases_what_it_does_not_need() {
 }
 
 #[test]
-fn what_stands_in_a_string_is_no_value() {
+fn delimiters_in_strings_are_not_counted_as_values() {
     for (text, values) in
         [("", 0), (r#"[1,{"a":[]}]"#, 4), (r#"{"a,b[":"c,\",{d\\"}"#, 1), (r#"["\\",","]"#, 2)]
     {

@@ -33,8 +33,9 @@ fn condition_names_methods_that_it_distinguishes_from_calls() {
 
 /// Messages from servers are only read if this is so.
 #[test]
-fn policy_knows_whether_it_judges_messages_from_servers() {
-    let judges = |rule: &str| rules(&format!("  - {{ {rule}, effect: deny }}")).judges_servers();
+fn policy_reports_whether_it_has_rules_for_servers() {
+    let judges =
+        |rule: &str| rules(&format!("  - {{ {rule}, effect: deny }}")).server_message_mode();
     for rule in [
         "methods: [sampling/createMessage]",
         "methods: [GET, roots/list]",
@@ -63,8 +64,11 @@ fn policy_knows_whether_it_judges_messages_from_servers() {
     let file = |text: &str| std::sync::Arc::new(load_str("p.yaml", text).unwrap());
     let trial = "name: t\nmode: observe\nrules:\n  - { methods: [roots/list], effect: deny }\n";
     let strict = file("name: strict\nrules: []\n");
-    assert_eq!(Policy::join(&[file(trial), strict], None).judges_servers(), Some(Mode::Observe));
-    assert_eq!(Policy::missing("gone").judges_servers(), Some(Mode::Enforce));
+    assert_eq!(
+        Policy::join(&[file(trial), strict], None).server_message_mode(),
+        Some(Mode::Observe)
+    );
+    assert_eq!(Policy::missing("gone").server_message_mode(), Some(Mode::Enforce));
 }
 
 #[test]
@@ -73,12 +77,12 @@ fn methods_must_not_be_globs() {
         let text = format!("name: p\nrules:\n  - {{ methods: ['{method}'], effect: deny }}");
         load_str("p.yaml", &text).unwrap_err().to_string()
     };
-    let told = found("resources/{read,list}");
+    let error = found("resources/{read,list}");
     assert!(
-        told.contains("p.yaml:3:17: error: `methods` are written out, without globs"),
-        "{told}"
+        error.contains("p.yaml:3:17: error: `methods` are written out, without globs"),
+        "{error}"
     );
-    assert!(told.contains("write `[resources/list, resources/read]`"), "{told}");
+    assert!(error.contains("write `[resources/list, resources/read]`"), "{error}");
     assert!(found("*").contains("leave `methods` out"), "{}", found("*"));
     assert!(found("x/*").contains("known are `GET`"), "{}", found("x/*"));
 }

@@ -1,4 +1,4 @@
-//! Names of a form's fields in the headers of its parts, as anybody may read them.
+//! Names of form fields in the headers of parts, as any parser may read them.
 
 use percent_encoding::percent_decode;
 
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn no_line_is_looked_at_again_with_every_other() {
+    fn multipart_lines_are_scanned_once() {
         let mut names = Names::default();
         for _ in 0..MAX_LINE_ENDS {
             names.push(format!("a:name={}\n", "x".repeat(200)).as_bytes()).unwrap();

@@ -80,7 +80,7 @@ fn a_field_that_overrides_is_found_however_it_is_written() {
 }
 
 #[test]
-fn what_sdks_send_and_what_files_hold_passes() {
+fn bodies_of_sdks_and_file_contents_pass() {
     for header in [
         "Content-Disposition: form-data; name=\"file\"; filename=\"_method\"",
         "Content-Disposition: form-data; name=\"file\"; filename*=utf-8''%C3%A9.txt",
@@ -108,11 +108,11 @@ fn what_sdks_send_and_what_files_hold_passes() {
 
 #[test]
 fn a_part_begins_wherever_somebody_sees_a_boundary() {
-    let asks = "\r\nContent-Disposition: form-data; name=_method\r\n\r\nDELETE--b--";
+    let override_field = "\r\nContent-Disposition: form-data; name=_method\r\n\r\nDELETE--b--";
     for before in
         ["--b", "x--b", "--b--b", "--b\r\n\r\n--b", "--b--\r\n--b", "--b\r\nA: b\r\n--b\r\n"]
     {
-        is_found(&format!("{before}{asks}"));
+        is_found(&format!("{before}{override_field}"));
     }
     // Line ends that only some take for such.
     for form in [

@@ -21,10 +21,10 @@ pub(super) fn of_google(request: &HttpRequest) -> Option<Response<net::Body>> {
     let mut body = String::new();
     for member in members.iter().take(MAX_BATCH) {
         let id = ids.next().unwrap_or_default();
-        let MockResponse { status, body: said, .. } = answer(member);
+        let MockResponse { status, body: content, .. } = answer(member);
         body.push_str(&format!(
             "--mock\r\nContent-Type: application/http\r\nContent-ID: <response-{id}>\r\n\r\n\
-             HTTP/1.1 {status} Mock\r\nContent-Type: application/json\r\n\r\n{said}\r\n"
+             HTTP/1.1 {status} Mock\r\nContent-Type: application/json\r\n\r\n{content}\r\n"
         ));
     }
     body.push_str("--mock--\r\n");
@@ -36,11 +36,11 @@ fn answer(member: &HttpRequest) -> MockResponse {
     let [table, ..] = &*TABLES;
     let sent = sent(&member.body);
     let HttpRequest { method, path, query, .. } = member;
-    let asked = MockRequest { method, path, query, sent: &sent };
-    let found = table.find(&asked);
+    let request = MockRequest { method, path, query, sent: &sent };
+    let found = table.find(&request);
     found.unwrap_or_else(|| match &**method {
         "DELETE" => MockResponse::nothing(),
-        _ => table.plausible(&asked, "item", false),
+        _ => table.plausible(&request, "item", false),
     })
 }
 

@@ -90,8 +90,8 @@ fn of(request: &HttpRequest, analysis: &Analysis) -> Response<net::Body> {
         return Json(json!({ "responses": members(requests), "mock": true })).into_response();
     }
     let (method, path) = addressed(request, analysis);
-    let asked = MockRequest { method: &method, path: &path, query: &request.query, sent: &sent };
-    let found = found(request, &asked, analysis);
+    let mock = MockRequest { method: &method, path: &path, query: &request.query, sent: &sent };
+    let found = found(request, &mock, analysis);
     let speaks_cbor = |(name, value): &(String, String)| {
         name == "smithy-protocol" && value.starts_with("rpc-v2-cbor")
     };
@@ -123,14 +123,14 @@ fn addressed(request: &HttpRequest, analysis: &Analysis) -> (String, String) {
     }
 }
 
-fn found(request: &HttpRequest, asked: &MockRequest<'_>, analysis: &Analysis) -> MockResponse {
+fn found(request: &HttpRequest, mock: &MockRequest<'_>, analysis: &Analysis) -> MockResponse {
     let place = Provider::ALL.iter().position(|one| *one == request.provider).unwrap_or_default();
     let Some(table) = TABLES.get(place) else { return MockResponse::nothing() };
     let Analysis { intent, resource, operation, .. } = analysis;
-    let found = table.find(asked).or_else(|| aws_in_xml(request, operation.as_deref()));
+    let found = table.find(mock).or_else(|| aws_in_xml(request, operation.as_deref()));
     found.unwrap_or_else(|| match intent {
-        Intent::Delete if asked.method == "DELETE" => MockResponse::nothing(),
-        intent => table.plausible(asked, resource, *intent == Intent::Create),
+        Intent::Delete if mock.method == "DELETE" => MockResponse::nothing(),
+        intent => table.plausible(mock, resource, *intent == Intent::Create),
     })
 }
 
@@ -192,10 +192,10 @@ fn members(requests: &[Value]) -> Vec<Value> {
         let path = url.split('?').next().unwrap_or_default();
         let path = Provider::Microsoft.full_form(path);
         let sent = member.get("body").and_then(Value::as_object).cloned().unwrap_or_default();
-        let asked = MockRequest { method: &method, path: &path, query: &[], sent: &sent };
+        let mock = MockRequest { method: &method, path: &path, query: &[], sent: &sent };
         let table = TABLES.get(1);
         let found = table.and_then(|table| {
-            table.find(&asked).or_else(|| Some(table.plausible(&asked, "item", false)))
+            table.find(&mock).or_else(|| Some(table.plausible(&mock, "item", false)))
         });
         let MockResponse { status, body, .. } = found.unwrap_or_else(MockResponse::nothing);
         json!({ "id": member.get("id"), "status": status, "body": body })

@@ -93,10 +93,10 @@ impl Table {
     }
 
     /// The response in the table.
-    pub(super) fn find(&self, asked: &MockRequest<'_>) -> Option<MockResponse> {
-        let fits = |line| Some((line, Line::fits(line, asked)?));
+    pub(super) fn find(&self, request: &MockRequest<'_>) -> Option<MockResponse> {
+        let fits = |line| Some((line, Line::fits(line, request)?));
         let (line, parts) = self.answers.iter().find_map(fits)?;
-        let filling = Filling { table: self, parts, sent: asked.sent };
+        let filling = Filling { table: self, parts, sent: request.sent };
         let text = |value| filling.value(value, 0).as_str().map(str::to_owned);
         let headers =
             line.headers.iter().filter_map(|(name, value)| Some((name.clone(), text(value)?)));
@@ -107,20 +107,21 @@ impl Table {
     /// A resource of that kind, or a list of them if the path looks like a collection.
     pub(super) fn plausible(
         &self,
-        asked: &MockRequest<'_>,
+        request: &MockRequest<'_>,
         kind: &str,
         is_new: bool,
     ) -> MockResponse {
-        let last = asked.path.rsplit('/').find(|part| !part.is_empty()).unwrap_or("item");
-        let is_list = asked.method == "GET" && last.ends_with('s')
+        let last = request.path.rsplit('/').find(|part| !part.is_empty()).unwrap_or("item");
+        let is_list = request.method == "GET" && last.ends_with('s')
             || matches!(last, "search" | "query" | "list");
         let kinds = if kind.ends_with('s') { kind.to_owned() } else { format!("{kind}s") };
-        let id = if asked.method == "POST" { "mock-1" } else { last };
+        let id = if request.method == "POST" { "mock-1" } else { last };
         let parts = [("kind", kind), ("kinds", &kinds), ("id", id), ("last", last)];
         let parts = parts.map(|(name, part)| (name.to_owned(), part.to_owned())).into();
-        let filling = Filling { table: self, parts, sent: asked.sent };
+        let filling = Filling { table: self, parts, sent: request.sent };
         let template = if is_list { &self.many } else { &self.one };
-        let status = if is_new && asked.method == "POST" && !is_list { self.created } else { 200 };
+        let status =
+            if is_new && request.method == "POST" && !is_list { self.created } else { 200 };
         MockResponse::new(status, filling.value(template, 0))
     }
 
@@ -185,21 +186,21 @@ impl Line {
     }
 
     /// The named path segments, if the request matches this line.
-    fn fits(&self, asked: &MockRequest<'_>) -> Option<HashMap<String, String>> {
+    fn fits(&self, request: &MockRequest<'_>) -> Option<HashMap<String, String>> {
         let has = |wanted: &String| {
             let (key, value) = wanted.split_once('=').unwrap_or((wanted, ""));
             let is_it = |(name, given): &(String, String)| {
                 name == key && (value.is_empty() || given == value)
             };
-            asked.query.iter().any(is_it)
+            request.query.iter().any(is_it)
         };
-        if self.method != asked.method || !self.query.as_ref().is_none_or(has) {
+        if self.method != request.method || !self.query.as_ref().is_none_or(has) {
             return None;
         }
-        let mut named: HashMap<_, _> = queried_type(asked).into_iter().collect();
+        let mut named: HashMap<_, _> = queried_type(request).into_iter().collect();
         // As many segments as the others leave.
-        let spread = parts(asked.path).count().checked_sub(self.segments.len().saturating_sub(1));
-        let mut left = parts(asked.path);
+        let spread = parts(request.path).count().checked_sub(self.segments.len().saturating_sub(1));
+        let mut left = parts(request.path);
         for segment in &self.segments {
             match segment {
                 Segment::Is(text) => {
@@ -223,8 +224,8 @@ fn status(written: Option<&Value>) -> Option<u16> {
 }
 
 /// The object type in a query: `Account` in `?q=SELECT Id FROM Account`.
-fn queried_type(asked: &MockRequest<'_>) -> Option<(String, String)> {
-    let (_, soql) = asked.query.iter().find(|(name, _)| name == "q")?;
+fn queried_type(request: &MockRequest<'_>) -> Option<(String, String)> {
+    let (_, soql) = request.query.iter().find(|(name, _)| name == "q")?;
     let mut words = soql.split_whitespace().skip_while(|word| !word.eq_ignore_ascii_case("from"));
     Some(("type".to_owned(), words.nth(1)?.to_owned()))
 }
@@ -329,31 +330,31 @@ mod tests {
     fn templates_are_filled() {
         let table = Table::read(TABLE);
         let sent = json!({ "login": "me" }).as_object().cloned().unwrap();
-        let ask = |method: &str, path: &str, query: &[(String, String)]| {
+        let find = |method: &str, path: &str, query: &[(String, String)]| {
             table.find(&MockRequest { method, path, query, sent: &sent })
         };
         let body = |found: Option<MockResponse>| found.map(|found| found.body);
         let only = [("only".to_owned(), String::new())];
-        assert_eq!(body(ask("GET", "/a/7", &only)), Some(json!("with 7")));
+        assert_eq!(body(find("GET", "/a/7", &only)), Some(json!("with 7")));
         let whole = json!({ "login": "mock", "id": 1, "of": "7 {unknown}", "n": 7,
             "by": { "login": "mock", "id": 1 } });
-        assert_eq!(body(ask("GET", "/a/7", &[])), Some(whole));
-        let made = ask("POST", "/b/", &[]).unwrap();
+        assert_eq!(body(find("GET", "/a/7", &[])), Some(whole));
+        let made = find("POST", "/b/", &[]).unwrap();
         assert_eq!(
             (made.status, &made.body["login"], &made.body["said"]),
             (201, &"me".into(), &"<me>".into())
         );
-        assert_eq!(ask("DELETE", "/b/c/d", &[]), Some(MockResponse::nothing()));
-        assert_eq!(ask("GET", "/b", &[]), None);
+        assert_eq!(find("DELETE", "/b/c/d", &[]), Some(MockResponse::nothing()));
+        assert_eq!(find("GET", "/b", &[]), None);
         let headers = |found: Option<MockResponse>| found.map(|found| found.headers);
         let led = |to: &str| Some(vec![("location".to_owned(), to.to_owned())]);
-        assert_eq!(headers(ask("PUT", "/c/x/y/end", &[])), led("/c/x/y"));
-        assert_eq!(headers(ask("PUT", "/c/end", &[])), led("/c/"));
-        assert_eq!(ask("PUT", "/c/x/y", &[]), None);
-        assert_eq!(ask("PUT", "/", &[]), None);
-        let asked = MockRequest { method: "GET", path: "/x/widgets", query: &[], sent: &sent };
-        assert_eq!(table.plausible(&asked, "widget", false).body, json!([{ "kind": "widgets" }]));
-        let asked = MockRequest { path: "/x/3", ..asked };
-        assert_eq!(table.plausible(&asked, "widget", false).body["id"], "3");
+        assert_eq!(headers(find("PUT", "/c/x/y/end", &[])), led("/c/x/y"));
+        assert_eq!(headers(find("PUT", "/c/end", &[])), led("/c/"));
+        assert_eq!(find("PUT", "/c/x/y", &[]), None);
+        assert_eq!(find("PUT", "/", &[]), None);
+        let request = MockRequest { method: "GET", path: "/x/widgets", query: &[], sent: &sent };
+        assert_eq!(table.plausible(&request, "widget", false).body, json!([{ "kind": "widgets" }]));
+        let request = MockRequest { path: "/x/3", ..request };
+        assert_eq!(table.plausible(&request, "widget", false).body["id"], "3");
     }
 }

@@ -19,7 +19,7 @@ use crate::rest::inbound::{self, InboundError};
 pub(super) struct Authenticated {
     body: Body,
     /// The request as signed, where it has a signature.
-    seen: Option<Box<ClientRequest>>,
+    client_request: Option<Box<ClientRequest>>,
     /// Verifies its chunks, where they are signed.
     chunks: Option<Box<SignedChunks>>,
 }
@@ -44,11 +44,11 @@ impl Proxy {
         mut body: Body,
     ) -> Result<Result<Authenticated, InboundError>, AuthenticationError> {
         let Some(claim) = &who.claim else {
-            return Ok(Ok(Authenticated { body, seen: None, chunks: None }));
+            return Ok(Ok(Authenticated { body, client_request: None, chunks: None }));
         };
-        let seen = seen(parts);
+        let client_request = client_request(parts);
         let mut held = None;
-        if claim.needs_body(&seen) {
+        if claim.needs_body(&client_request) {
             let limits = self.limits.load_full();
             // The sender is not authenticated yet, so the memory counts for its address.
             let reservation = self.request_memory.reservation(&source.to_string().into());
@@ -58,10 +58,11 @@ impl Proxy {
             body = Body::from(bytes.clone());
             held = Some(bytes);
         }
-        match claim.verify(&seen, held.as_deref(), jiff::Timestamp::now()) {
+        match claim.verify(&client_request, held.as_deref(), jiff::Timestamp::now()) {
             Ok(chunks) => {
-                let (seen, chunks) = (Some(Box::new(seen)), chunks.map(Box::new));
-                Ok(Ok(Authenticated { body, seen, chunks }))
+                let (client_request, chunks) =
+                    (Some(Box::new(client_request)), chunks.map(Box::new));
+                Ok(Ok(Authenticated { body, client_request, chunks }))
             }
             Err(error) if error.is_authentic() => {
                 Ok(Err(InboundError::AwsSignature(error.to_string())))
@@ -81,7 +82,7 @@ impl Proxy {
         parts: &mut Parts,
         proven: Result<Authenticated, InboundError>,
     ) -> Result<PreparedRequest, InboundError> {
-        let Authenticated { body, seen, chunks } = proven?;
+        let Authenticated { body, client_request, chunks } = proven?;
         let unfit = |why: &str| Err(InboundError::AwsSignature(why.to_owned()));
         if let Some(claim) = &who.claim {
             claim.strip(parts).map_err(|error| InboundError::AwsSignature(error.to_string()))?;
@@ -95,8 +96,9 @@ impl Proxy {
         let region = who.claim.as_ref().map(|claim| claim.scope().1);
         let inbound =
             inbound::read(provider, path, region, parts, (body, reservation), &limits).await?;
-        if let (Some(claim), Some(seen), Some(held)) = (&who.claim, &seen, &inbound.held)
-            && !claim.is_over(seen, held)
+        if let (Some(claim), Some(client_request), Some(held)) =
+            (&who.claim, &client_request, &inbound.held)
+            && !claim.covers(client_request, held)
         {
             return unfit("the body is not the one that was signed");
         }
@@ -114,7 +116,7 @@ fn has_signed_chunks(parts: &Parts) -> bool {
 }
 
 /// The request as the client signed it; HTTP/2 has its host elsewhere.
-fn seen(parts: &Parts) -> ClientRequest {
+fn client_request(parts: &Parts) -> ClientRequest {
     let mut headers = parts.headers.clone();
     let authority = parts.uri.authority().map(|authority| authority.as_str().parse());
     if let (None, Some(Ok(authority))) = (headers.get(HOST), authority) {

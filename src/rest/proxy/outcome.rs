@@ -33,7 +33,7 @@ impl OutcomeRecorder {
     }
 
     /// Records the outcome when `response` ends.
-    pub(super) fn passed_on(mut self, response: Response<Body>) -> Response<Body> {
+    pub(super) fn record_at_end(mut self, response: Response<Body>) -> Response<Body> {
         self.status = Some(response.status());
         if let Some(GatewayReply(why)) = response.extensions().get() {
             self.status = None;
@@ -49,7 +49,7 @@ impl OutcomeRecorder {
         response.map(|body| {
             stepwise(body, move |next| {
                 if let Some(Err(error)) = &next {
-                    self.broke_off(error);
+                    self.broken(error);
                 }
                 next
             })
@@ -57,7 +57,7 @@ impl OutcomeRecorder {
     }
 
     /// Records that the response broke off; the receipt is for the error response.
-    pub(super) fn broke_off(&mut self, error: &axum::Error) -> (UpstreamError, &Receipt) {
+    pub(super) fn broken(&mut self, error: &axum::Error) -> (UpstreamError, &Receipt) {
         let error = UpstreamError::broken(self.origin.host(), error);
         self.status = None;
         self.gate.release(&self.receipt, Outcome::Error, error.to_string());

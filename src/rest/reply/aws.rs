@@ -1,5 +1,5 @@
-//! Errors as AWS services write them: JSON, XML or CBOR, by what the client speaks. Who
-//! did not sign in AWS's way is no SDK of AWS's, and reads the gate's JSON.
+//! Errors in the form of AWS services: JSON, XML or CBOR, by the protocol of the client. Clients
+//! that did not sign the request are no AWS SDKs, and get the JSON of the gate.
 
 use axum::body::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};

@@ -1,6 +1,6 @@
-//! In which form the SDKs of a provider look for an error. The gate's own members are
-//! the same in all of them; each adds what its SDKs show to whoever reads the error.
-//! Nothing here may make an SDK try again what was refused.
+//! The form in which each provider's SDKs expect an error. The gate's own members are the same in
+//! all forms; each adds what its SDKs show to users. Nothing here may make an SDK retry a refused
+//! request.
 
 use axum::body::Bytes;
 use http::request::Parts;
@@ -208,16 +208,16 @@ mod tests {
     }
 
     #[test]
-    fn the_gates_own_members_stay_and_policies_words_stand_inside() {
+    fn own_members_of_the_error_keep_their_names_in_each_dialect() {
         let all = Provider::ALL.map(Dialect::Of);
         for dialect in all.into_iter().chain([Dialect::Plain, Dialect::Graphql]) {
-            let said = json!({
+            let body = json!({
                 "error": "access_denied",
                 "reason": "API rate limit exceeded",
                 "suggestion": "Please retry your request again later.",
             });
-            let written = written(dialect, StatusCode::FORBIDDEN, &said);
-            for (name, value) in said.as_object().unwrap() {
+            let written = written(dialect, StatusCode::FORBIDDEN, &body);
+            for (name, value) in body.as_object().unwrap() {
                 assert_eq!(&written[name], value, "{dialect:?}");
             }
             let message = written["message"].as_str().unwrap();
@@ -243,19 +243,19 @@ mod tests {
         let kiota = "user-agent: python-httpx/0.28.1 kiota-python/1.16.0";
         assert_eq!(dialect(graph, kiota), Dialect::Nested(graph));
         assert_eq!(dialect(Provider::Slack, cloud), Dialect::Of(Provider::Slack));
-        let said = json!({ "error": "access_denied", "reason": "no", "request_id": "1" });
+        let body = json!({ "error": "access_denied", "reason": "no", "request_id": "1" });
         for provider in [google, graph] {
-            let nested = written(Dialect::Nested(provider), StatusCode::FORBIDDEN, &said);
+            let nested = written(Dialect::Nested(provider), StatusCode::FORBIDDEN, &body);
             assert_eq!(nested["error"]["message"], "AgentGate: no");
             assert_eq!((&nested["reason"], &nested["request_id"]), (&json!("no"), &json!("1")));
         }
     }
 
     #[test]
-    fn what_never_passes_is_not_called_a_limit() {
+    fn request_that_never_fits_is_not_reported_as_a_temporary_limit() {
         let code = |retry_after: Value| {
-            let said = json!({ "error": "rate_limited", "retry_after": retry_after });
-            written(Dialect::Of(Provider::Notion), StatusCode::TOO_MANY_REQUESTS, &said)["code"]
+            let body = json!({ "error": "rate_limited", "retry_after": retry_after });
+            written(Dialect::Of(Provider::Notion), StatusCode::TOO_MANY_REQUESTS, &body)["code"]
                 .clone()
         };
         assert_eq!(code(json!(60)), "rate_limited");

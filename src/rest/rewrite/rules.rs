@@ -84,7 +84,7 @@ pub(super) struct Rules {
     base: String,
     /// Whether the body is certainly the API's, so that member names tell which strings are
     /// its URLs.
-    names_say: bool,
+    is_api_body: bool,
     signer: Option<Box<Signer>>,
 }
 
@@ -94,10 +94,10 @@ impl Rules {
         mappings: Arc<UrlMappings>,
         base: &str,
         signer: Option<Signer>,
-        names_say: bool,
+        is_api_body: bool,
     ) -> Self {
         let (base, signer) = (base.to_owned(), signer.map(Box::new));
-        Self { provider, mappings, base, names_say, signer }
+        Self { provider, mappings, base, is_api_body, signer }
     }
 
     /// The edit for a URL in a header that clients follow.
@@ -111,16 +111,16 @@ impl Rules {
 
     /// The edit for a URL of the API.
     pub(super) fn api(&self, url: &str) -> Option<Edit> {
-        self.led(&self.mappings.api, url).or_else(|| self.googles(url))
+        self.rewrite_origin(&self.mappings.api, url).or_else(|| self.google_url(url))
     }
 
     /// The edit for the URL of a file that needs the credential.
     fn file(&self, url: &str) -> Option<Edit> {
-        self.led(&self.mappings.files, url)
+        self.rewrite_origin(&self.mappings.files, url)
     }
 
     /// The edit by the first of `mappings` whose origin `url` begins with.
-    fn led(&self, mappings: &[(String, String)], url: &str) -> Option<Edit> {
+    fn rewrite_origin(&self, mappings: &[(String, String)], url: &str) -> Option<Edit> {
         let (until, follows) =
             mappings.iter().find_map(|(from, follows)| Some((begins(url, from)?, follows)))?;
         self.prefixed(url, until, follows)
@@ -134,7 +134,7 @@ impl Rules {
     }
 
     /// Each of Google's services has its own host, which becomes a path segment.
-    fn googles(&self, url: &str) -> Option<Edit> {
+    fn google_url(&self, url: &str) -> Option<Edit> {
         if self.provider != Provider::Google {
             return None;
         }
@@ -200,7 +200,7 @@ impl Editor for Rules {
             _ if is_url(name) => Api::Yes,
             _ => Api::No,
         };
-        let api = if self.names_say { api } else { Api::No };
+        let api = if self.is_api_body { api } else { Api::No };
         let says = row.is_some() || !matches!(api, Api::No);
         says.then_some(Member { api, row })
     }

@@ -113,7 +113,7 @@ async fn files_parts_and_streams_of_another_kind_are_left_alone() {
 
 /// How long a body would be that nobody has looked at, is not known.
 #[tokio::test]
-async fn the_answer_to_head_says_nothing_that_get_would_not() {
+async fn head_response_has_the_content_length_of_get() {
     for (kind, length) in [("application/json", None), ("text/plain", Some("69"))] {
         let headers = [("content-type", kind), ("content-length", "69")];
         let head = response(&headers, Body::empty());
@@ -121,8 +121,8 @@ async fn the_answer_to_head_says_nothing_that_get_would_not() {
             .answer(&Method::HEAD, (&Origin::of_mock(), Dialect::Plain), head)
             .await
             .unwrap();
-        let said = head.headers().get(CONTENT_LENGTH).and_then(|it| it.to_str().ok());
-        assert_eq!(said, length, "{kind}");
+        let body = head.headers().get(CONTENT_LENGTH).and_then(|it| it.to_str().ok());
+        assert_eq!(body, length, "{kind}");
     }
 }
 

@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_head_says_of_its_chunks_agrees_or_is_refused() {
+    fn contradictory_declarations_of_chunks_are_refused() {
         let good = |length, trailer: &[&str]| {
             let trailer = trailer.iter().map(|name| (*name).to_owned()).collect();
             Ok(Some(Announced { length, trailer }))

@@ -4,26 +4,14 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use http::HeaderMap;
 use percent_encoding::{
     AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode, utf8_percent_encode,
 };
 
+use crate::rest::aws::ClientRequest;
+
 /// Unreserved characters (RFC 3986, section 2.3).
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// The request as sent by the client.
-#[derive(Debug, Clone)]
-pub struct ClientRequest {
-    /// The method.
-    pub method: String,
-    /// The path including the gate's prefix, as sent.
-    pub path: String,
-    /// The query as sent.
-    pub query: String,
-    /// All headers.
-    pub headers: HeaderMap,
-}
 
 impl ClientRequest {
     /// The first value of a header, if it is text.

@@ -31,9 +31,9 @@ use self::body::ResignedBody;
 use self::chunks::{Chain, Chunks};
 use self::signer::{ALGORITHM, Signer, hash};
 use crate::net::Body;
+use crate::rest::aws::ClientRequest;
 use crate::store::agents::AgentRecord;
 
-pub use self::canonical::ClientRequest;
 pub use self::profile::credentials;
 pub use self::signing::{SigningError, sign_anew};
 
@@ -212,14 +212,14 @@ impl PresentedSignature {
     /// Whether verification needs the whole body, because the request does not declare its
     /// hash.
     #[must_use]
-    pub fn needs_body(&self, seen: &ClientRequest) -> bool {
-        self.declared(seen).is_none()
+    pub fn needs_body(&self, request: &ClientRequest) -> bool {
+        self.declared(request).is_none()
     }
 
     /// Whether the signature covers the body `held`.
     #[must_use]
-    pub fn is_over(&self, seen: &ClientRequest, held: &[u8]) -> bool {
-        self.payload(seen, Some(held)).is_ok()
+    pub fn covers(&self, request: &ClientRequest, held: &[u8]) -> bool {
+        self.payload(request, Some(held)).is_ok()
     }
 
     /// Verifies the signature of a request with the body `held` (`None`: not read). Returns
@@ -229,13 +229,13 @@ impl PresentedSignature {
     /// [`SignatureError`].
     pub fn verify(
         &self,
-        seen: &ClientRequest,
+        request: &ClientRequest,
         held: Option<&[u8]>,
         now: Timestamp,
     ) -> Result<Option<SignedChunks>, SignatureError> {
         let stamp = match &self.presigned {
             Some(presigned) => Some(&*presigned.stamp),
-            None => seen.header("x-amz-date"),
+            None => request.header("x-amz-date"),
         };
         let time = stamp.and_then(signer::time).ok_or(SignatureError::Unusable)?;
         let age = now.duration_since(time);
@@ -246,8 +246,8 @@ impl PresentedSignature {
         if early > SKEW || (self.presigned.is_none() && late > SKEW) {
             return Err(SignatureError::Skewed);
         }
-        let payload = self.payload(seen, held)?;
-        let canonical = seen.canonical(&self.service, &self.signed, &payload);
+        let payload = self.payload(request, held)?;
+        let canonical = request.canonical(&self.service, &self.signed, &payload);
         let canonical = canonical.ok_or(SignatureError::Unusable)?;
         let signer = Signer::new(&self.secret, time, self.scope());
         let signature = signer.sign(ALGORITHM, &hash(canonical.as_bytes()));
@@ -259,9 +259,9 @@ impl PresentedSignature {
         if self.presigned.as_ref().is_some_and(|url| late > url.expires) {
             return Err(SignatureError::Expired);
         }
-        self.check_covered(seen)?;
+        self.check_covered(request)?;
         let announced =
-            Announced::read(&payload, &seen.headers).map_err(SignatureError::Payload)?;
+            Announced::read(&payload, &request.headers).map_err(SignatureError::Payload)?;
         let Some(announced) = announced else { return Ok(None) };
         if self.presigned.is_some() || self.service != "s3" {
             return Err(SignatureError::Payload(CHUNKS_NOT_TO_S3));
@@ -270,9 +270,9 @@ impl PresentedSignature {
     }
 
     /// Checks that `Host` and every `x-amz-` header are signed, as AWS requires.
-    fn check_covered(&self, seen: &ClientRequest) -> Result<(), SignatureError> {
+    fn check_covered(&self, request: &ClientRequest) -> Result<(), SignatureError> {
         let covers = |name: &str| self.signed.iter().any(|signed| signed == name);
-        let decide = seen.headers.keys().map(http::HeaderName::as_str);
+        let decide = request.headers.keys().map(http::HeaderName::as_str);
         let decide = decide.filter(|name| name.starts_with("x-amz-"));
         match [HOST.as_str()].into_iter().chain(decide).find(|name| !covers(name)) {
             Some(name) => Err(SignatureError::Uncovered(name.to_owned())),
@@ -281,19 +281,19 @@ impl PresentedSignature {
     }
 
     /// The body's declared hash or its placeholder.
-    fn declared<'s>(&'s self, seen: &'s ClientRequest) -> Option<&'s str> {
+    fn declared<'s>(&'s self, request: &'s ClientRequest) -> Option<&'s str> {
         let in_query = self.presigned.as_ref().and_then(|url| url.payload.as_deref());
         let unsaid = self.presigned.as_ref().filter(|_| self.service == "s3").map(|_| UNSIGNED);
-        seen.header(CONTENT_SHA256).or(in_query).or(unsaid)
+        request.header(CONTENT_SHA256).or(in_query).or(unsaid)
     }
 
     /// The body's signed hash, which `held` must match.
     fn payload<'s>(
         &'s self,
-        seen: &'s ClientRequest,
+        request: &'s ClientRequest,
         held: Option<&[u8]>,
     ) -> Result<Cow<'s, str>, SignatureError> {
-        match (self.declared(seen), held) {
+        match (self.declared(request), held) {
             (Some(declared), _) if declared == UNSIGNED || declared.starts_with("STREAMING-") => {
                 Ok(declared.into())
             }

@@ -1,5 +1,5 @@
-//! What signs: a key for one day, region and service, and the time that is
-//! signed with it. Source: AWS General Reference, "Calculate the signature".
+//! The signing key for one day, region and service, with the time of the signature. Source: AWS
+//! General Reference, "Calculate the signature".
 
 use std::fmt;
 

@@ -18,7 +18,7 @@ fn parts(method: &str, target: &str, headers: &[(&str, &str)]) -> Parts {
     request.body(()).unwrap().into_parts().0
 }
 
-fn seen(parts: &Parts) -> ClientRequest {
+fn client_request(parts: &Parts) -> ClientRequest {
     ClientRequest {
         method: parts.method.to_string(),
         path: parts.uri.path().to_owned(),
@@ -32,7 +32,7 @@ fn verified(
     held: Option<&[u8]>,
     now: Timestamp,
 ) -> Result<Option<SignedChunks>, SignatureError> {
-    PresentedSignature::read(parts, &lookup).unwrap()?.verify(&seen(parts), held, now)
+    PresentedSignature::read(parts, &lookup).unwrap()?.verify(&client_request(parts), held, now)
 }
 
 /// When AWS's examples were signed.
@@ -148,7 +148,8 @@ fn a_presigned_url_is_good_as_it_is_and_no_other_way() {
 #[test]
 fn a_plus_in_a_query_is_the_space_that_upstream_takes_it_for() {
     let query = |query: &str| {
-        let canonical = seen(&parts("GET", &format!("/?{query}"), &[])).canonical("s3", &[], "");
+        let canonical =
+            client_request(&parts("GET", &format!("/?{query}"), &[])).canonical("s3", &[], "");
         canonical.unwrap().lines().nth(2).unwrap().to_owned()
     };
     assert_eq!(query("b=x+y&a=%2b"), "a=%2B&b=x%20y");
@@ -156,7 +157,7 @@ fn a_plus_in_a_query_is_the_space_that_upstream_takes_it_for() {
 }
 
 #[test]
-fn no_secret_is_shown() {
+fn debug_output_contains_no_secret() {
     let presented =
         PresentedSignature::of(&format!("{ID}/d/r/s3/aws4_request"), "", "sIgN", &lookup);
     let shown = format!("{:?} {:?}", presented.unwrap(), Signer::new(SECRET, then(), ("", "")));
@@ -164,7 +165,7 @@ fn no_secret_is_shown() {
 }
 
 #[test]
-fn the_signature_stays_behind_and_what_stood_there_as_a_header_becomes_one() {
+fn signature_is_removed_and_signed_query_headers_become_headers() {
     let query = "list-type=2&X-Amz-Signature=s&a=%2f&&x-amz-acl=public%2Dread&X-Amz-Date=d&z";
     let mut request = parts("GET", &format!("/a%20b?{query}"), &[BUCKET]);
     presigned::strip(&mut request).unwrap();

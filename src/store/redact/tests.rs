@@ -12,7 +12,7 @@ fn redacted_part(name: &'static str, pairs: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn keys_that_look_like_secrets_are_found_however_spelt() {
+fn secret_keys_are_found_in_all_spellings() {
     for key in [
         "password",
         "PASSWORD",
@@ -75,7 +75,7 @@ fn ordinary_keys_are_not() {
 }
 
 #[test]
-fn secrets_are_left_out_and_the_rest_is_kept() {
+fn secrets_are_redacted_and_the_rest_is_kept() {
     assert_eq!(
         redacted(r#"{"path":"/srv","password":"hunter2","n":1.50,"deep":[{"token":{"a":1}}]}"#),
         r#"{"path":"/srv","password":"[redacted]","n":1.50,"deep":[{"token":"[redacted]"}]}"#
@@ -210,7 +210,7 @@ fn published_formats_are_found() {
 }
 
 #[test]
-fn credentials_are_found_by_what_leads_up_to_them() {
+fn credentials_are_found_by_their_prefix() {
     for (before, after) in [
         ("Authorization: token ", ""),
         ("curl -H 'Authorization: ", "' https://example.org"),

@@ -11,7 +11,7 @@ use crate::store::{Options, Store, StoreError, accept_loss};
 
 /// The record is old, incomplete or missing.
 #[test]
-fn a_note_that_lags_behind_or_is_lost_locks_nobody_out() {
+fn outdated_or_missing_head_record_does_not_block_opening() {
     let (folder, store) = store();
     let path = folder.path().join("audit.db");
     let head = folder.path().join("audit.db-head");
@@ -37,7 +37,7 @@ fn a_note_that_lags_behind_or_is_lost_locks_nobody_out() {
 /// What a killed gate wrote is recorded until the next boot.
 #[cfg(target_os = "linux")]
 #[test]
-fn the_newest_entry_is_noted_with_every_commit() {
+fn head_is_recorded_with_every_commit() {
     let (folder, store) = store();
     let (path, lock) = (folder.path().join("audit.db"), folder.path().join("audit.lock"));
     for n in 1..=5 {
@@ -85,7 +85,7 @@ fn a_copy_of_a_log_in_use_is_whole() {
 
 /// Not only when the log is idle.
 #[test]
-fn the_newest_entry_is_noted_while_calls_go_on() {
+fn head_is_recorded_during_steady_writes() {
     let (folder, store) = store();
     let head = folder.path().join("audit.db-head");
     let began = Instant::now();
@@ -99,7 +99,7 @@ fn the_newest_entry_is_noted_while_calls_go_on() {
 
 /// What a gate wrote that is killed later is recorded.
 #[test]
-fn the_newest_entry_is_noted_once_nothing_is_written_for_a_while() {
+fn head_is_recorded_after_a_pause() {
     let (folder, store) = store();
     let (path, head) = (folder.path().join("audit.db"), folder.path().join("audit.db-head"));
     for seq in [5, 10] {
@@ -115,7 +115,7 @@ fn the_newest_entry_is_noted_once_nothing_is_written_for_a_while() {
 }
 
 #[test]
-fn a_note_that_cannot_be_read_is_named() {
+fn unreadable_head_record_is_named_in_the_error() {
     let (folder, store) = store();
     let path = folder.path().join("audit.db");
     fs::create_dir(folder.path().join("audit.db-head")).unwrap();
@@ -128,7 +128,7 @@ fn a_note_that_cannot_be_read_is_named() {
 /// As by `sudo agentgate audit purge`: the owner's gates must be able to read it.
 #[cfg(unix)]
 #[test]
-fn a_note_of_roots_belongs_to_whom_the_log_belongs() {
+fn head_record_written_by_root_belongs_to_the_owner_of_the_log() {
     use std::os::unix::fs::{MetadataExt as _, chown};
     let (folder, store) = store();
     let path = folder.path().join("audit.db");

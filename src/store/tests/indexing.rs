@@ -34,7 +34,7 @@ fn write(store: &Store, rows: usize) {
 }
 
 #[test]
-fn what_is_remembered_is_indexed_as_what_is_read_again() {
+fn cached_rows_are_indexed_like_stored_ones() {
     let (folder, one) = store();
     let path = folder.path().join("audit.db");
     write(&one, 1_300);

@@ -160,7 +160,7 @@ fn a_write_ahead_log_that_starts_over_is_whole() {
 
 #[cfg(unix)]
 #[test]
-fn what_is_in_a_write_ahead_log_that_is_unlinked_is_saved() {
+fn content_of_an_unlinked_write_ahead_log_is_saved() {
     let (folder, store) = store();
     let path = folder.path().join("audit.db");
     let reader = Reader::open(&path).unwrap();
@@ -178,7 +178,7 @@ fn what_is_in_a_write_ahead_log_that_is_unlinked_is_saved() {
 
 #[cfg(unix)]
 #[test]
-fn a_log_whose_index_is_gone_is_written_by_nobody_who_had_it_open() {
+fn log_without_its_shm_file_is_not_written_by_open_processes() {
     let (folder, store) = store();
     let path = folder.path().join("audit.db");
     let reader = Reader::open(&path).unwrap();
@@ -343,7 +343,7 @@ fn a_log_that_is_moved_away_makes_place_for_another() {
 /// A gate that was killed has recorded no head since, but one that noticed the loss has.
 #[cfg(unix)]
 #[test]
-fn what_a_running_gate_saw_being_lost_is_refused_after_it_too() {
+fn loss_seen_by_a_running_gate_is_still_refused_after_a_restart() {
     let (folder, store) = store();
     let (path, wal) = (folder.path().join("audit.db"), folder.path().join("audit.db-wal"));
     for _ in 0..9 {
@@ -389,7 +389,7 @@ fn a_log_that_takes_the_place_of_another_in_use_is_not_mixed_with_it() {
 
 /// A gate was killed before it recorded the head, and the rest of its log is gone.
 #[test]
-fn a_log_that_is_begun_with_the_key_of_another_says_so() {
+fn new_log_with_the_key_of_another_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.db");
     for _ in 0..2 {

@@ -135,7 +135,7 @@ fn files_are_for_their_owner_only() {
 }
 
 #[test]
-fn what_is_no_log_of_ours_is_refused_with_the_reason() {
+fn foreign_databases_are_refused_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.db");
     fs::write(&path, "this is not a database, and long enough to be sure of that".repeat(20))
@@ -181,7 +181,7 @@ fn a_missing_or_foreign_key_is_an_error_and_never_a_new_key() {
 
 /// Its key is written first.
 #[test]
-fn a_log_that_is_being_begun_is_not_said_to_have_another_key() {
+fn log_being_created_is_not_reported_as_having_another_key() {
     let (folder, store) = store();
     let path = folder.path().join("audit.db");
     drop(store);

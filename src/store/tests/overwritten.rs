@@ -147,7 +147,7 @@ fn gates_that_share_a_log_notice_that_its_write_ahead_log_is_overwritten() {
 
 /// The check of the files stays valid until another process writes.
 #[test]
-fn a_look_at_the_files_holds_until_another_writes() {
+fn file_check_is_valid_until_another_process_writes() {
     let (folder, store) = store();
     let (path, wal) = (folder.path().join("audit.db"), folder.path().join("audit.db-wal"));
     store.writer.set_recheck_interval(HOUR);

@@ -56,7 +56,7 @@ fn pages_are_newest_first_and_follow_each_other() {
 }
 
 #[test]
-fn a_page_before_a_row_goes_on_where_the_last_one_ended() {
+fn page_before_a_row_continues_after_the_previous_page() {
     let (_folder, path) = log(50);
     let reader = Reader::open(&path).unwrap();
     let page = reader.page(&Filter::default(), 0, 10).unwrap();

@@ -26,7 +26,7 @@ fn a_whole_log_verifies_and_contains_its_heads() {
 }
 
 #[test]
-fn whatever_is_changed_shows_and_is_named() {
+fn changed_entries_are_detected_and_named() {
     for (sql, entry) in [
         ("UPDATE entry SET args = '{}' WHERE seq = 6", 6),
         ("UPDATE entry SET at = at + 1 WHERE seq = 6", 6),
@@ -60,7 +60,7 @@ fn whatever_is_changed_shows_and_is_named() {
 }
 
 #[test]
-fn what_is_removed_or_reordered_shows() {
+fn removed_or_reordered_entries_are_detected() {
     let (_folder, path) = log(20);
     tamper(&path, "DELETE FROM entry WHERE seq IN (5, 6)");
     assert_eq!(broken(&path), Some(Broken::Missing { from: 5, to: 6 }));
@@ -122,7 +122,7 @@ const CHANGES: [(&str, &str); 27] = [
 ];
 
 #[test]
-fn whatever_is_changed_in_the_index_is_named() {
+fn changes_in_the_index_are_named() {
     let (_folder, path) = log(1500);
     assert_eq!(broken(&path), None);
     let copy = path.with_file_name("copy.db");
@@ -137,7 +137,7 @@ fn whatever_is_changed_in_the_index_is_named() {
 }
 
 #[test]
-fn what_is_not_of_the_schema_is_named() {
+fn unknown_schema_objects_are_named() {
     for (sql, named) in [
         ("CREATE TABLE more (x)", "schema: the table `more` is not ours"),
         ("CREATE INDEX more ON entry (at)", "schema: the index `more` is not ours"),
@@ -221,7 +221,7 @@ fn a_purge_leaves_the_longest_answer_of_those_that_are_left() {
 
 /// Those who purge are often short of space.
 #[test]
-fn a_purge_needs_less_room_than_what_it_removes() {
+fn purge_needs_less_space_than_it_frees() {
     let (folder, store) = store();
     let path = folder.path().join("audit.db");
     for n in 0..6_000 {

@@ -69,7 +69,7 @@ pub(super) fn log(count: usize) -> (TempDir, PathBuf) {
 }
 
 #[test]
-fn a_row_says_what_was_recorded_and_what_came_of_it() {
+fn row_contains_the_decision_and_its_result() {
     let (_folder, path) = log(2);
     let rows = rows(&path, &Filter::default(), 50);
     assert_eq!(rows.len(), 2);
@@ -251,7 +251,7 @@ fn a_result_that_failed_shows_and_an_observed_row_stays_observed() {
 }
 
 #[test]
-fn what_failed_is_found_whether_indexed_or_not() {
+fn failed_rows_are_found_with_and_without_the_index() {
     let (folder, store) = store();
     for index in 0..1300 {
         let id = record(&store, draft("t")).unwrap();
@@ -285,7 +285,7 @@ fn what_failed_is_found_whether_indexed_or_not() {
 }
 
 #[test]
-fn what_came_over_mcp_is_told_from_the_rest() {
+fn mcp_rows_are_distinguished_from_rest_rows() {
     let (folder, store) = store();
     for transport in [Transport::Stdio, Transport::Rest, Transport::Http] {
         record(&store, Draft { transport, ..draft("t") }).unwrap();

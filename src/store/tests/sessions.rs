@@ -9,7 +9,7 @@ use crate::store::read::{Filter, Reader};
 use crate::store::{Options, schema};
 
 #[test]
-fn a_session_is_looked_for_where_it_was() {
+fn only_ranges_with_the_session_are_scanned() {
     let (folder, store) = store();
     for index in 0..3 * 1500 {
         let session = ["first", "second", "third"][index / 1500].into();

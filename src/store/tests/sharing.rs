@@ -12,7 +12,7 @@ const CALLERS: usize = 16;
 const ROWS: usize = 20;
 
 #[test]
-fn a_caller_that_goes_away_leaves_what_is_queued_to_the_store() {
+fn queued_rows_of_a_cancelled_caller_are_still_written() {
     let (folder, store) = store();
     let path = folder.path().join("audit.db");
     let id = record(&store, draft("read_file")).unwrap();

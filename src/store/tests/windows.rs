@@ -101,7 +101,7 @@ fn slots_that_are_in_no_window_any_more_go_and_no_others() {
 }
 
 #[test]
-fn what_is_left_for_a_batch_that_does_not_fit_is_told() {
+fn remaining_quota_is_reported_for_a_batch_that_does_not_fit() {
     let (_folder, store) = store();
     let limits = [limit("p", 60, 5)];
     let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
@@ -125,13 +125,13 @@ fn what_is_left_for_a_batch_that_does_not_fit_is_told() {
 }
 
 #[test]
-fn what_is_left_is_that_of_the_nearest_limit_at_every_moment() {
+fn remaining_quota_is_that_of_the_nearest_limit() {
     let (_folder, store) = store();
     let observed = Limit { observed: true, ..limit("p", 60, 2) };
     let limits = [limit("p", 60, 7), limit("p", 3600, 40), observed];
     let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
     let mut taken: Vec<Timestamp> = Vec::new();
-    let mut told = std::collections::BTreeSet::new();
+    let mut reported = std::collections::BTreeSet::new();
     let mut at = start;
     for step in 0..900_i64 {
         at += SignedDuration::from_millis(300 + (step * 7919) % 17_000);
@@ -160,17 +160,17 @@ fn what_is_left_is_that_of_the_nearest_limit_at_every_moment() {
         }
         left.sort_by_key(|quota| (quota.remaining, std::cmp::Reverse(quota.reset)));
         assert_eq!(row.quota.as_ref(), left.first(), "{step}");
-        told.insert((left[0].limit, left[0].remaining));
+        reported.insert((left[0].limit, left[0].remaining));
     }
     for seen in [(7, 6), (7, 0), (40, 1), (40, 0)] {
-        assert!(told.contains(&seen), "{seen:?} of {told:?}");
+        assert!(reported.contains(&seen), "{seen:?} of {reported:?}");
     }
 }
 
 /// A store caches where windows begin, while other stores take slots, stores are reopened, and
 /// limits change.
 #[test]
-fn what_is_left_is_exact_whoever_took_the_slots() {
+fn remaining_quota_is_exact_across_processes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.db");
     let mut stores = [0, 1].map(|_| open(&path));
@@ -287,7 +287,7 @@ fn an_agent_with_a_long_name_has_one_window_in_all_processes() {
 }
 
 #[test]
-fn what_is_left_of_a_limit_without_end_is_told_too() {
+fn remaining_quota_of_a_very_long_window_is_reported() {
     let (_folder, store) = store();
     let limits = [limit("p", 60, u32::MAX)];
     let take = |at| {
@@ -357,7 +357,7 @@ fn a_clock_set_back_frees_no_slot_and_blocks_none_for_long() {
 /// Actions read before the clock was set back are recorded after it, with the timestamps of
 /// their results.
 #[test]
-fn what_is_under_way_when_the_clock_is_set_back_frees_no_slot() {
+fn clock_set_back_during_a_transaction_frees_no_slot() {
     let (folder, store) = store();
     let path = folder.path().join("audit.db");
     let limits = [limit("p", 60, 5)];

@@ -162,7 +162,7 @@ mod tests {
     const ALWAYS: Duration = Duration::ZERO;
 
     #[test]
-    fn a_full_disk_shows_until_there_is_room_again() {
+    fn full_disk_is_reported_until_space_is_free() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.db");
         let store = open(&path);
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_gone_is_put_back_and_another_is_left_alone() {
+    fn missing_key_is_restored_and_a_different_one_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let (path, key) = (folder.path().join("audit.db"), folder.path().join("audit.key"));
         let store = open(&path);

@@ -12,7 +12,7 @@ fn intent(method: &str, host: &str, path: &str, target: &str) -> Intent {
 }
 
 #[test]
-fn regions_are_told_from_what_looks_like_them() {
+fn regions_are_distinguished_from_similar_words() {
     for region in [
         "us-east-1",
         "ap-northeast-3",
@@ -93,7 +93,7 @@ fn a_statement_may_do_more_than_select() {
 }
 
 #[test]
-fn a_second_name_may_stand_where_only_some_would_look() {
+fn second_operation_name_in_another_place_is_unknown() {
     let intent = |query: &[(&str, &str)], kind: &str, body: Body| {
         let mut asked = request("aws", "POST", "/");
         asked.host = Some("ec2.us-east-1.amazonaws.com".to_owned());
@@ -142,7 +142,7 @@ fn a_path_names_an_operation_only_where_the_service_may_read_it() {
 }
 
 #[test]
-fn whatever_hands_out_keys_is_no_read() {
+fn operations_that_return_keys_are_no_reads() {
     let rpc = |host, target| intent("POST", host, "/", target);
     let jobs = "codepipeline.us-east-1";
     assert_eq!(rpc(jobs, "CodePipeline_20150709.GetPipeline"), Intent::Read);
@@ -157,7 +157,7 @@ fn whatever_hands_out_keys_is_no_read() {
 }
 
 #[test]
-fn whatever_hands_out_secrets_of_its_own_is_no_read() {
+fn operations_that_return_secrets_are_no_reads() {
     let form = |host: &str, form: &str| {
         let (host, body) = (Some(format!("{host}.amazonaws.com")), Body::Text(form.to_owned()));
         judge(&HttpRequest { host, body, ..request("aws", "POST", "/") }).intent
@@ -199,7 +199,7 @@ fn a_service_has_the_whole_of_its_host() {
 }
 
 #[test]
-fn what_the_service_would_read_otherwise_is_unknown() {
+fn requests_that_services_parse_differently_are_unknown() {
     let host = Some("iam.amazonaws.com".to_owned());
     let form = |form: &str| {
         let body = Body::Text(form.to_owned());
@@ -256,7 +256,7 @@ fn a_get_may_hand_out_credentials_or_reach_anything() {
 }
 
 #[test]
-fn a_name_where_a_service_would_not_look_is_unknown() {
+fn operation_name_in_an_unexpected_place_is_unknown() {
     let target = "TrentService.ListKeys";
     assert_eq!(intent("POST", "bucket.s3.us-east-1", "/", target), Intent::Unknown);
     assert_eq!(intent("POST", "lambda.us-east-1", "/functions", target), Intent::Unknown);

@@ -2,7 +2,7 @@ use super::*;
 use crate::mcp::http::fixture::relays;
 
 #[tokio::test(start_paused = true)]
-async fn nobody_has_more_than_a_share_of_the_children() {
+async fn children_per_principal_are_limited() {
     let folder = tempfile::tempdir().unwrap();
     let begin = relays(folder.path(), "allow_all");
     let limits = Limits { max_message: 1 << 20, children: 4, each: 2, idle: Duration::ZERO };

@@ -1,7 +1,7 @@
 use super::*;
 
-fn door(token: Option<&str>) -> Door {
-    Door {
+fn settings(token: Option<&str>) -> ListenerSettings {
+    ListenerSettings {
         address: ([127, 0, 0, 1], 8099).into(),
         token: token.map(|token| Arc::new(Zeroizing::new(token.to_owned()))),
         request_memory: MemoryBudget::default(),
@@ -21,7 +21,7 @@ fn parts(uri: &str, headers: &[(&str, &str)]) -> Parts {
 #[test]
 fn only_this_machine_is_a_host() {
     let admits = |uri: &str, headers: &[(&str, &str)]| {
-        door(None).admits(&parts(uri, headers)).map_err(|refusal| refusal.status.as_u16())
+        settings(None).check_access(&parts(uri, headers)).map_err(|refusal| refusal.status.as_u16())
     };
     for host in [
         "127.0.0.1:8099",
@@ -72,7 +72,7 @@ fn only_pages_of_this_machine_are_served() {
     let admits = |origins: &[&str], token| {
         let mut headers = vec![("host", "localhost:8099"), ("authorization", "Bearer t")];
         headers.extend(origins.iter().map(|origin| ("origin", *origin)));
-        door(token).admits(&parts("/mcp", &headers)).is_ok()
+        settings(token).check_access(&parts("/mcp", &headers)).is_ok()
     };
     for token in [None, Some("t")] {
         assert!(admits(&[], token));
@@ -97,7 +97,7 @@ fn only_pages_of_this_machine_are_served() {
 }
 
 #[test]
-fn no_query_is_lost_without_a_word() {
+fn queries_are_refused_instead_of_dropped() {
     for query in ["", "&", "sessionId=1", "session_id=1&sessionId=2", "session%49d=1"] {
         assert!(check_query(query).is_ok(), "{query}");
     }
@@ -145,7 +145,7 @@ fn messages_are_json_in_utf_8() {
 }
 
 #[test]
-fn what_counts_once_is_given_once() {
+fn singleton_headers_must_not_repeat() {
     for name in [SESSION, REVISION, LAST_EVENT_ID, AUTHORIZATION] {
         let once = (name.as_str(), "a");
         assert!(check_headers(&parts("/mcp", &[once])).is_ok(), "{name}");

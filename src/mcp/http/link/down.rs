@@ -15,9 +15,9 @@ use tokio::task::AbortHandle;
 use super::translate::{self, translated};
 use super::{Link, OWN_REQUEST_TIMEOUT, budget, own, principal, record_refused, refuses};
 use crate::mcp::answer;
-use crate::mcp::bridge::down::{self, Back, Down, Finding, Probe};
+use crate::mcp::bridge::down::{self, Down, Finding, FromServer, Probe};
 use crate::mcp::bridge::eras::KNOWN;
-use crate::mcp::bridge::{Step, raw};
+use crate::mcp::bridge::{FromClient, raw};
 use crate::mcp::era;
 use crate::mcp::http::ids::{IdField, IdFields};
 use crate::mcp::http::messages::Messages;
@@ -75,7 +75,7 @@ impl Connections {
         let mut slots = self.slots();
         let mut gone = Vec::new();
         if !slots.contains_key(&key) {
-            gone = make_room(&mut slots);
+            gone = evict(&mut slots);
         }
         let fresh = || Slot {
             used: Mutex::new(Instant::now()),
@@ -97,7 +97,7 @@ impl Connections {
 }
 
 /// Removes idle connections; if there are still too many, the least recently used one.
-fn make_room(slots: &mut HashMap<Key, Arc<Slot>>) -> Vec<Arc<Connection>> {
+fn evict(slots: &mut HashMap<Key, Arc<Slot>>) -> Vec<Arc<Connection>> {
     let mut gone: Vec<Arc<Slot>> =
         slots.extract_if(|_, slot| slot.idle() >= IDLE).map(|(_, slot)| slot).collect();
     if slots.len() >= MAX_SESSIONS {
@@ -187,13 +187,15 @@ impl Link {
         request: Request<Bytes>,
         timeout: Duration,
     ) -> Result<Response<Body>, SendError> {
-        let message = match connection.down.step(request.body()) {
-            Step::Forward(message) => message,
-            Step::Answer(answer) => {
+        let message = match connection.down.translate_from_client(request.body()) {
+            FromClient::Forward(message) => message,
+            FromClient::Answer(answer) => {
                 return Ok(problem::json_rpc(translate::stateless(&answer), answer));
             }
             // Over HTTP, closing the stream cancels.
-            Step::Cancel(_) | Step::Nothing => return Ok(problem::empty(StatusCode::ACCEPTED)),
+            FromClient::Cancel(_) | FromClient::Drop => {
+                return Ok(problem::empty(StatusCode::ACCEPTED));
+            }
         };
         let mut exchange = Exchange::new(self, &connection, &request);
         let outgoing = connection.request(&request, exchange.outgoing(&message));
@@ -222,11 +224,11 @@ impl Link {
         }
         let mut request = connection.request(&connection.like, Bytes::new());
         *request.method_mut() = Method::DELETE;
-        self.tell(request);
+        self.send_in_background(request);
     }
 
     /// Sends a message that needs no response.
-    pub(super) fn tell(self: &Arc<Self>, request: Request<Bytes>) {
+    pub(super) fn send_in_background(self: &Arc<Self>, request: Request<Bytes>) {
         let link = Arc::clone(self);
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
@@ -254,8 +256,8 @@ async fn listen(link: Arc<Link>, connection: Weak<Connection>) {
         while let Some(message) = messages.next().await {
             let Some(connection) = connection.upgrade() else { return };
             record_refused(connection.like.extensions(), &message);
-            if let Back::Reply(reply) = Down::back("", &message) {
-                link.tell(connection.request(&connection.like, reply));
+            if let FromServer::Answer(reply) = Down::translate_from_server("", &message) {
+                link.send_in_background(connection.request(&connection.like, reply));
             }
         }
         tokio::time::sleep(RETRY).await;
@@ -332,13 +334,13 @@ impl Exchange {
 
     fn translate(&mut self, message: &Bytes) -> Option<Bytes> {
         record_refused(self.like.extensions(), message);
-        match Down::back(&self.method, message) {
-            Back::Nothing => None,
-            Back::Reply(reply) => {
-                self.link.tell(self.connection.request(&self.like, reply));
+        match Down::translate_from_server(&self.method, message) {
+            FromServer::Drop => None,
+            FromServer::Answer(reply) => {
+                self.link.send_in_background(self.connection.request(&self.like, reply));
                 None
             }
-            Back::Pass(passed) => {
+            FromServer::Forward(passed) => {
                 let fields = IdFields::of(&passed);
                 let answers = raw(&passed, &["method"]).is_none();
                 self.over |= answers;
@@ -360,7 +362,7 @@ impl Drop for Exchange {
             return;
         }
         let cancelled = reply::cancelled(&self.number);
-        self.link.tell(self.connection.request(&self.like, cancelled.into()));
+        self.link.send_in_background(self.connection.request(&self.like, cancelled.into()));
     }
 }
 

@@ -41,6 +41,23 @@ pub(super) struct Principal {
     pub(super) conversation: Weak<Relay>,
 }
 
+impl Principal {
+    /// The client of `conversation` called `name`.
+    pub(super) fn of_client(name: &Arc<str>, conversation: &Arc<Relay>) -> Self {
+        Self {
+            name: Arc::clone(name),
+            is_own: false,
+            budget: conversation.settings().answer_memory.clone(),
+            conversation: Arc::downgrade(conversation),
+        }
+    }
+
+    /// The gate itself, on behalf of this client.
+    pub(super) fn as_own(&self) -> Self {
+        Self { is_own: true, ..self.clone() }
+    }
+}
+
 /// Sends requests to one server, with or without a bridge.
 pub(super) struct Link {
     client: Client,
@@ -91,13 +108,13 @@ impl Link {
     }
 
     /// Aborts requests in flight, and all later ones.
-    pub(super) fn give_up(&self) {
-        self.client.give_up();
+    pub(super) fn abort_all(&self) {
+        self.client.abort_all();
     }
 
     /// Aborts requests in flight, but not later ones.
-    pub(super) fn break_off(&self) {
-        self.client.break_off();
+    pub(super) fn abort_in_flight(&self) {
+        self.client.abort_in_flight();
     }
 
     /// Ends the sessions that the gate has opened.
@@ -126,7 +143,7 @@ impl Link {
             let mut deletion = own(like, Bytes::new(), &[]);
             *deletion.method_mut() = Method::DELETE;
             deletion.headers_mut().insert(SESSION, session);
-            self.tell(deletion);
+            self.send_in_background(deletion);
         }
         !accepts_handshake && (status.is_success() || refuses(status))
     }
@@ -233,7 +250,7 @@ impl RoutedRequest for Request<Bytes> {
 fn own(like: &Request<Bytes>, message: Bytes, headers: &[(HeaderName, &str)]) -> Request<Bytes> {
     let mut request = Request::new(message);
     if let Some(principal) = like.extensions().get::<Principal>() {
-        request.extensions_mut().insert(Principal { is_own: true, ..principal.clone() });
+        request.extensions_mut().insert(principal.as_own());
     }
     *request.method_mut() = Method::POST;
     *request.uri_mut() = like.uri().clone();

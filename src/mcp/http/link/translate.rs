@@ -77,7 +77,7 @@ pub(super) async fn translated(
     let passed = translate(&held).unwrap_or_default();
     drop(held);
     let kept = memory::reserve(budget.as_ref(), passed, max).await;
-    let passed = kept.ok_or(SendError::Untaken)?;
+    let passed = kept.ok_or(SendError::NoAnswerMemory)?;
     parts.status = match (answers, passed.is_empty()) {
         (_, true) => StatusCode::ACCEPTED,
         (true, false) => status(&passed),
@@ -183,7 +183,7 @@ mod tests {
             let limits = (1 << 20, Some(budget.clone()));
             let until = Box::pin(std::future::pending());
             let translated = translated(response, limits, plain, translate, until).await;
-            assert_eq!(translated.unwrap_err(), SendError::Untaken, "{held}");
+            assert_eq!(translated.unwrap_err(), SendError::NoAnswerMemory, "{held}");
         }
     }
 

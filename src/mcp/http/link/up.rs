@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use super::translate::{self, translated};
 use super::{Link, budget, forget_era, own, principal, record_refused};
 use crate::mcp::answer;
-use crate::mcp::bridge::{Step, raw, up::Up};
+use crate::mcp::bridge::{FromClient, raw, up::Up};
 use crate::mcp::era;
 use crate::mcp::http::problem;
 use crate::mcp::http::sessions::{IDLE, MAX_SESSIONS};
@@ -60,7 +60,7 @@ impl Sessions {
     fn begin(&self, principal: Arc<str>, up: Up) -> String {
         let mut open = self.open();
         if open.len() >= MAX_SESSIONS {
-            make_room(&mut open);
+            evict(&mut open);
         }
         let state = State { up, used: Instant::now(), under_way: HashMap::new() };
         let session = Arc::new(Session { principal, state: Mutex::new(state) });
@@ -75,7 +75,7 @@ impl Sessions {
 }
 
 /// Removes idle sessions, or else the least recently used one.
-fn make_room(open: &mut HashMap<String, Arc<Session>>) {
+fn evict(open: &mut HashMap<String, Arc<Session>>) {
     let idle = |session: &Session| session.state().used.elapsed();
     let before = open.len();
     open.retain(|_, session| idle(session) < IDLE);
@@ -91,11 +91,11 @@ impl Session {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn step(&self, message: &[u8]) -> Step {
+    fn translate_from_client(&self, message: &[u8]) -> FromClient {
         let mut state = self.state();
         state.used = Instant::now();
-        let step = state.up.step(message);
-        if let Step::Cancel(id) = &step {
+        let step = state.up.translate_from_client(message);
+        if let FromClient::Cancel(id) = &step {
             let under_way = state.under_way.remove(id);
             let _ = under_way.map(|under_way| under_way.send(()));
         }
@@ -149,10 +149,12 @@ impl Link {
                 return Ok(refused);
             }
         }
-        let message = match session.step(request.body()) {
-            Step::Forward(message) => message,
-            Step::Answer(answer) => return Ok(problem::json_rpc(StatusCode::OK, answer)),
-            Step::Cancel(_) | Step::Nothing => return Ok(problem::empty(StatusCode::ACCEPTED)),
+        let message = match session.translate_from_client(request.body()) {
+            FromClient::Forward(message) => message,
+            FromClient::Answer(answer) => return Ok(problem::json_rpc(StatusCode::OK, answer)),
+            FromClient::Cancel(_) | FromClient::Drop => {
+                return Ok(problem::empty(StatusCode::ACCEPTED));
+            }
         };
         let method = raw(&message, &["method"]).and_then(answer::string).unwrap_or_default();
         let id = raw(&message, &["id"]).unwrap_or_default().to_vec();
@@ -166,7 +168,7 @@ impl Link {
         let extensions = request.extensions().clone();
         let translate = move |message: &Bytes| {
             record_refused(&extensions, message);
-            let message = Up::back(&method, message);
+            let message = Up::translate_from_server(&method, message);
             let answers = outline(&message).is_response;
             Some(if answers { translate::with_id(&message, &under_way.id) } else { message })
         };

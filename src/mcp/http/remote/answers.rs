@@ -13,10 +13,10 @@ use super::{RESPONSE_TIMEOUT, Remote, ReplySender};
 use crate::mcp::codes::UPSTREAM;
 use crate::mcp::http::child_messages::BATCH;
 use crate::mcp::http::events::{Broken, Events};
-use crate::mcp::http::stream::{self, Ends};
+use crate::mcp::http::stream::{self, StreamEnd};
 use crate::mcp::http::{headers, problem};
 use crate::mcp::relay::Relay;
-use crate::mcp::reply::Mark;
+use crate::mcp::reply::ResponseMetadata;
 use crate::net::Body;
 use crate::net::body::{HoldError, hold_answer};
 use crate::net::client::SendError;
@@ -25,14 +25,14 @@ use crate::oauth::LoginError;
 
 /// Why a client gets no response of the server.
 #[derive(Debug)]
-pub(in crate::mcp::http) struct Unanswered {
+pub(in crate::mcp::http) struct NoResponse {
     /// Status for the client.
     status: StatusCode,
     /// Description.
     pub(in crate::mcp::http) words: String,
 }
 
-impl Unanswered {
+impl NoResponse {
     /// The response to the request `id`.
     pub(super) fn answer(&self, id: Option<&[u8]>) -> Response<Body> {
         problem::error(self.status, id, UPSTREAM, &self.words)
@@ -44,50 +44,51 @@ pub(super) struct Exchange<'r> {
     pub(super) remote: &'r Arc<Remote>,
     pub(super) relay: Arc<Relay>,
     /// The id, if the message is a request that needs a response.
-    pub(super) owed: Option<Vec<u8>>,
+    pub(super) awaited: Option<Vec<u8>>,
     /// What the end of a stream means.
-    pub(super) ends: Ends,
+    pub(super) ends: StreamEnd,
     /// Whether the client gets a single message, whatever the server sends.
     pub(super) one_message: bool,
 }
 
 impl Exchange<'_> {
-    /// [`Mark`] of a response.
-    pub(super) fn mark(&self, message: &[u8]) -> Mark {
-        match &self.owed {
-            Some(id) => self.relay.mark_of(id),
-            None if message.trim_ascii_start().starts_with(BATCH) => self.relay.mark(),
-            None => Mark::default(),
+    /// [`ResponseMetadata`] of a response.
+    pub(super) fn metadata(&self, message: &[u8]) -> ResponseMetadata {
+        match &self.awaited {
+            Some(id) => self.relay.metadata_of(id),
+            None if message.trim_ascii_start().starts_with(BATCH) => self.relay.metadata(),
+            None => ResponseMetadata::default(),
         }
     }
 
     /// The response to a message that could not be sent.
-    pub(super) fn not_sent(self, id: Option<&[u8]>, unanswered: Unanswered) -> Response<Body> {
-        let id = id.filter(|_| self.owed.as_ref().is_none_or(|owed| self.relay.awaits(owed)));
+    pub(super) fn send_failed(self, id: Option<&[u8]>, unanswered: NoResponse) -> Response<Body> {
+        let id =
+            id.filter(|_| self.awaited.as_ref().is_none_or(|awaited| self.relay.awaits(awaited)));
         self.relay.close_exchange(&unanswered.words);
         unanswered.answer(id)
     }
 
     /// Forwards the response, or reports why that is impossible.
-    pub(super) async fn pass(
+    pub(super) async fn forward(
         mut self,
         response: Response<Body>,
         reply_sender: ReplySender,
     ) -> Response<Body> {
         // A cancelled request needs no response.
-        self.owed = self.owed.filter(|id| self.relay.awaits(id));
-        let passed = self.passed(response, reply_sender).await;
+        self.awaited = self.awaited.filter(|id| self.relay.awaits(id));
+        let passed = self.try_forward(response, reply_sender).await;
         passed.unwrap_or_else(|unanswered| {
             self.relay.close_exchange(&unanswered.words);
-            unanswered.answer(self.owed.as_deref())
+            unanswered.answer(self.awaited.as_deref())
         })
     }
 
-    async fn passed(
+    async fn try_forward(
         &self,
         response: Response<Body>,
         reply_sender: ReplySender,
-    ) -> Result<Response<Body>, Unanswered> {
+    ) -> Result<Response<Body>, NoResponse> {
         let reply_sender = reply_sender.in_session_of(&response);
         let (mut parts, body) = response.into_parts();
         headers::strip(&mut parts.headers);
@@ -98,10 +99,11 @@ impl Exchange<'_> {
         match kind.as_str() {
             "text/event-stream" => {
                 problem::refuse_encoded(&parts.headers)?;
-                match self.owed.as_deref().filter(|_| self.one_message) {
+                match self.awaited.as_deref().filter(|_| self.one_message) {
                     // Rare futures are boxed: a future is moved with all that it may contain.
-                    Some(owed) => {
-                        Box::pin(self.answer_in(body, parts.status, owed, reply_sender)).await
+                    Some(awaited) => {
+                        Box::pin(self.single_answer(body, parts.status, awaited, reply_sender))
+                            .await
                     }
                     None => Ok(self.streamed(parts, body, reply_sender)),
                 }
@@ -111,35 +113,35 @@ impl Exchange<'_> {
                 problem::refuse_encoded(&parts.headers)?;
                 self.message(parts, body, reply_sender).await
             }
-            other => self.no_message(parts, body, other).await,
+            other => self.forward_other(parts, body, other).await,
         }
     }
 
     /// The server accepted the message and sends no response here.
-    async fn accepted(&self, parts: Parts, body: Body) -> Result<Response<Body>, Unanswered> {
+    async fn accepted(&self, parts: Parts, body: Body) -> Result<Response<Body>, NoResponse> {
         // Over HTTP+SSE the response comes on the stream.
-        if self.owed.is_some() && !self.remote.is_sse.load(Ordering::Relaxed) {
+        if self.awaited.is_some() && !self.remote.is_sse.load(Ordering::Relaxed) {
             return Err("the server took the request and did not answer it".into());
         }
-        Ok(unread(&self.relay, parts, body, self.remote.target.max_message).await)
+        Ok(forward_unread(&self.relay, parts, body, self.remote.target.max_message).await)
     }
 
     fn streamed(&self, mut parts: Parts, body: Body, reply_sender: ReplySender) -> Response<Body> {
         let (relay, way) =
             (Arc::clone(&self.relay), (reply_sender, self.remote.target.max_message));
         parts.headers.remove(CONTENT_LENGTH);
-        Response::from_parts(parts, stream::pump(body, relay, way, self.ends, self.owed.clone()))
+        Response::from_parts(parts, stream::pump(body, relay, way, self.ends, self.awaited.clone()))
     }
 
-    /// Only the response to `owed`, for a client that does not accept streams.
-    async fn answer_in(
+    /// Only the response to `awaited`, for a client that does not accept streams.
+    async fn single_answer(
         &self,
         body: Body,
         status: StatusCode,
-        owed: &[u8],
+        awaited: &[u8],
         reply_sender: ReplySender,
-    ) -> Result<Response<Body>, Unanswered> {
-        match timeout(RESPONSE_TIMEOUT, self.first_answer(body, owed, reply_sender)).await {
+    ) -> Result<Response<Body>, NoResponse> {
+        match timeout(RESPONSE_TIMEOUT, self.first_answer(body, awaited, reply_sender)).await {
             Ok(answer) => Ok(problem::json_rpc(status, answer?)),
             Err(_) => Err("the server's stream did not bring the answer in time".into()),
         }
@@ -148,9 +150,9 @@ impl Exchange<'_> {
     async fn first_answer(
         &self,
         body: Body,
-        owed: &[u8],
+        awaited: &[u8],
         reply_sender: ReplySender,
-    ) -> Result<Bytes, Unanswered> {
+    ) -> Result<Bytes, NoResponse> {
         let (budget, max) =
             (self.relay.settings().answer_memory.as_ref(), self.remote.target.max_message);
         let mut events = Events::new(body, max, budget);
@@ -158,12 +160,12 @@ impl Exchange<'_> {
             let Some(message) = event.message() else { continue };
             let received = self.relay.receive(&Bytes::copy_from_slice(message)).await;
             reply_sender.send(received.replies);
-            if self.relay.awaits(owed) {
+            if self.relay.awaits(awaited) {
                 continue;
             }
             drop((event, events));
             let answer = memory::reserve(budget, received.passed.unwrap_or_default(), max).await;
-            return Ok(answer.ok_or(Broken::Untaken)?);
+            return Ok(answer.ok_or(Broken::NoAnswerMemory)?);
         }
         Err("the server's stream ended without an answer".into())
     }
@@ -173,17 +175,17 @@ impl Exchange<'_> {
         mut parts: Parts,
         body: Body,
         reply_sender: ReplySender,
-    ) -> Result<Response<Body>, Unanswered> {
+    ) -> Result<Response<Body>, NoResponse> {
         let (budget, max) =
             (self.relay.settings().answer_memory.as_ref(), self.remote.target.max_message);
         let body = hold_answer(body, budget, max, RESPONSE_TIMEOUT).await?;
         let received = self.relay.receive(&body).await;
         reply_sender.send(received.replies);
         let passed = received.passed.unwrap_or_default();
-        let unanswered = self.owed.as_deref().is_some_and(|id| self.relay.awaits(id));
+        let unanswered = self.awaited.as_deref().is_some_and(|id| self.relay.awaits(id));
         if unanswered && parts.status.is_success() {
-            let said = problem::quoted(&passed);
-            return Err(format!("the server's answer is none to this request{said}").into());
+            let quote = problem::quoted(&passed);
+            return Err(format!("the server's answer is none to this request{quote}").into());
         }
         self.relay.close_exchange(if unanswered { parts.status.as_str() } else { "no answer" });
         if passed != body {
@@ -193,30 +195,30 @@ impl Exchange<'_> {
     }
 
     /// A response that is not a message, such as an error page.
-    async fn no_message(
+    async fn forward_other(
         &self,
         parts: Parts,
         body: Body,
         kind: &str,
-    ) -> Result<Response<Body>, Unanswered> {
-        if self.owed.is_some() && parts.status.is_success() {
+    ) -> Result<Response<Body>, NoResponse> {
+        if self.awaited.is_some() && parts.status.is_success() {
             let kind = if kind.is_empty() { "nothing" } else { kind };
             return Err(format!("the server answers with {kind}, not with a message").into());
         }
         self.relay.close_exchange(parts.status.as_str());
-        Ok(unread(&self.relay, parts, body, self.remote.target.max_message).await)
+        Ok(forward_unread(&self.relay, parts, body, self.remote.target.max_message).await)
     }
 }
 
 /// Forwards a response that the server does not declare as a message. If servers' requests are
 /// judged, only if no client can read it as one, since some ignore the type.
-pub(super) async fn unread(
+pub(super) async fn forward_unread(
     relay: &Relay,
     mut parts: Parts,
     body: Body,
     max: usize,
 ) -> Response<Body> {
-    if !relay.withholds_unread() {
+    if !relay.withholds_unreadable() {
         return Response::from_parts(parts, body);
     }
     let share = relay.settings().answer_memory.as_ref();
@@ -234,19 +236,19 @@ pub(super) async fn unread(
 }
 
 /// The server is at fault.
-impl From<String> for Unanswered {
+impl From<String> for NoResponse {
     fn from(words: String) -> Self {
         Self { status: StatusCode::BAD_GATEWAY, words }
     }
 }
 
-impl From<&str> for Unanswered {
+impl From<&str> for NoResponse {
     fn from(words: &str) -> Self {
         words.to_owned().into()
     }
 }
 
-impl From<LoginError> for Unanswered {
+impl From<LoginError> for NoResponse {
     fn from(error: LoginError) -> Self {
         let status = match error {
             LoginError::Over { .. } => StatusCode::FORBIDDEN,
@@ -256,32 +258,32 @@ impl From<LoginError> for Unanswered {
     }
 }
 
-impl From<SendError> for Unanswered {
+impl From<SendError> for NoResponse {
     fn from(error: SendError) -> Self {
         match error {
             SendError::Stopped => {
                 Self { status: StatusCode::SERVICE_UNAVAILABLE, words: error.to_string() }
             }
-            SendError::Untaken => HoldError::Untaken.into(),
+            SendError::NoAnswerMemory => HoldError::NoAnswerMemory.into(),
             error => format!("the server could not be reached: {error}").into(),
         }
     }
 }
 
-impl From<HoldError> for Unanswered {
+impl From<HoldError> for NoResponse {
     fn from(error: HoldError) -> Self {
         let status = match error {
-            HoldError::Untaken => StatusCode::SERVICE_UNAVAILABLE,
+            HoldError::NoAnswerMemory => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_GATEWAY,
         };
         Self { status, words: format!("the server's answer: {error}") }
     }
 }
 
-impl From<Broken> for Unanswered {
+impl From<Broken> for NoResponse {
     fn from(broken: Broken) -> Self {
         let status = match broken {
-            Broken::Untaken => StatusCode::SERVICE_UNAVAILABLE,
+            Broken::NoAnswerMemory => StatusCode::SERVICE_UNAVAILABLE,
             Broken::Off(_) | Broken::TooLarge(_) => StatusCode::BAD_GATEWAY,
         };
         Self { status, words: broken.to_string() }

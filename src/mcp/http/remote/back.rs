@@ -8,7 +8,7 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Response};
 
 use super::Remote;
-use super::outward::Login;
+use super::outward::OnChallenge;
 use crate::mcp::http::link::Principal;
 use crate::mcp::http::own_requests::BOTH;
 use crate::mcp::http::{LAST_EVENT_ID, METHOD, NAME, SESSION};
@@ -53,12 +53,12 @@ impl ReplySender {
                 return;
             };
             let (remote, headers) = (Arc::clone(&self.remote), headers_of_answer(&self.headers));
-            let principal = Principal { is_own: true, ..self.principal.clone() };
+            let principal = self.principal.as_own();
             tokio::spawn(async move {
                 let message = reply.into_bytes();
                 let request =
                     || remote.request(Method::POST, &headers, &principal, message.clone());
-                let sent = remote.send_logged_in(request, Login::MayRenew, SEND_TIMEOUT).await;
+                let sent = remote.send_logged_in(request, OnChallenge::Renew, SEND_TIMEOUT).await;
                 match sent {
                     Ok(taken) if taken.status().is_success() => {}
                     Ok(refused) => {

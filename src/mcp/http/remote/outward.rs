@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 
-use super::{Remote, Unanswered};
+use super::{NoResponse, Remote};
 use crate::mcp::http::headers;
 use crate::mcp::http::link::Principal;
 use crate::mcp::relay::exchange::Outgoing;
@@ -17,13 +17,13 @@ use crate::oauth::Challenge;
 
 /// What to do if the server refuses the login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Login {
+pub(super) enum OnChallenge {
     /// Renew it, or ask a person.
-    MayAsk,
+    LogIn,
     /// Renew it, but ask nobody.
-    MayRenew,
+    Renew,
     /// Nothing.
-    IsTaken,
+    Ignore,
 }
 
 impl Remote {
@@ -35,10 +35,10 @@ impl Remote {
         headers: &HeaderMap,
         principal: &Principal,
         timeout: Duration,
-    ) -> Result<Response<Body>, Unanswered> {
+    ) -> Result<Response<Body>, NoResponse> {
         let message = outgoing.into_bytes();
         let request = || self.request(Method::POST, headers, principal, message.clone());
-        self.send_logged_in(request, Login::MayAsk, timeout).await
+        self.send_logged_in(request, OnChallenge::LogIn, timeout).await
     }
 
     /// Sends a request with the login. If the server refuses that, sends it again with another
@@ -46,39 +46,41 @@ impl Remote {
     pub(super) async fn send_logged_in(
         &self,
         request: impl Fn() -> Request<Bytes>,
-        may: Login,
+        on_challenge: OnChallenge,
         timeout: Duration,
-    ) -> Result<Response<Body>, Unanswered> {
+    ) -> Result<Response<Body>, NoResponse> {
         let first = request();
         // No login for clients that send their own credentials.
         let brings_its_own = first.headers().contains_key(AUTHORIZATION);
         let Some(login) = self.target.login.as_ref().filter(|_| !brings_its_own) else {
-            return self.go_out(first, None, timeout).await;
+            return self.send_once(first, None, timeout).await;
         };
         let used = login.authorization().await;
-        let response = self.go_out(first, used.clone(), timeout).await?;
+        let response = self.send_once(first, used.clone(), timeout).await?;
         if !response.status().is_client_error() {
             return Ok(response);
         }
         // The challenge concerns the login that was sent; there may be another one meanwhile.
         let challenge = Challenge::of(response.status(), response.headers(), used.as_ref());
-        let answered = match (challenge, may) {
-            (None, _) | (_, Login::IsTaken) => return Ok(response),
-            (Some(challenge), Login::MayAsk) => Box::pin(login.handle_challenge(&challenge)).await,
-            (Some(challenge), Login::MayRenew) => {
+        let answered = match (challenge, on_challenge) {
+            (None, _) | (_, OnChallenge::Ignore) => return Ok(response),
+            (Some(challenge), OnChallenge::LogIn) => {
+                Box::pin(login.handle_challenge(&challenge)).await
+            }
+            (Some(challenge), OnChallenge::Renew) => {
                 Box::pin(login.renew_after_challenge(&challenge)).await
             }
         };
         answered?;
-        self.go_out(request(), login.authorization().await, timeout).await
+        self.send_once(request(), login.authorization().await, timeout).await
     }
 
-    async fn go_out(
+    async fn send_once(
         &self,
         mut request: Request<Bytes>,
         login: Option<HeaderValue>,
         timeout: Duration,
-    ) -> Result<Response<Body>, Unanswered> {
+    ) -> Result<Response<Body>, NoResponse> {
         if let Some(login) = login {
             request.headers_mut().insert(AUTHORIZATION, login);
         }
@@ -114,7 +116,7 @@ impl Remote {
         let sent = request.headers_mut();
         for (name, value) in headers::end_to_end(headers) {
             let is_kept = self.target.keeps_authorization && name == AUTHORIZATION;
-            if !is_kept && !self.is_ours_spelt_otherwise(name) {
+            if !is_kept && !self.is_alternate_spelling_of_own(name) {
                 sent.append(name.clone(), value.clone());
             }
         }
@@ -127,7 +129,7 @@ impl Remote {
     }
 
     /// Whether some servers (CGI, WSGI) read the client's header as one that the gate adds.
-    fn is_ours_spelt_otherwise(&self, name: &HeaderName) -> bool {
+    fn is_alternate_spelling_of_own(&self, name: &HeaderName) -> bool {
         name.as_str().contains('_')
             && self.target.headers.contains_key(name.as_str().replace('_', "-").as_str())
     }

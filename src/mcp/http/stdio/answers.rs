@@ -5,7 +5,7 @@ use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
 use serde_json::Value;
 
-use super::{Answer, LOST, PipedClient};
+use super::{Answer, PipedClient, SESSION_LOST};
 use crate::mcp::answer;
 use crate::mcp::frames;
 use crate::mcp::http::problem::quoted;
@@ -17,13 +17,13 @@ use crate::net::body::hold;
 
 /// Raw ids of the requests that still need a response.
 #[derive(Debug, Default)]
-pub(super) struct Owed {
+pub(super) struct AwaitedIds {
     ids: Vec<Vec<u8>>,
     /// Whether the response contains the negotiated revision.
     pub(super) initializes: bool,
 }
 
-impl Owed {
+impl AwaitedIds {
     /// The ids of a message, or of a batch's elements.
     pub(super) fn of(line: &[u8]) -> Self {
         let asking = answer::messages(line).into_iter().filter_map(|message| {
@@ -42,12 +42,12 @@ impl Owed {
     }
 
     /// Removes ids for whose keys `keeps` returns `false`.
-    pub(super) fn keep(&mut self, mut keeps: impl FnMut(&Key) -> bool) {
+    pub(super) fn retain(&mut self, mut keeps: impl FnMut(&Key) -> bool) {
         self.ids.retain(|id| keeps(&Key::new(id)));
     }
 
     /// Removes the id that `message` responds to; whether it was present.
-    pub(super) fn settle(&mut self, message: &[u8]) -> bool {
+    pub(super) fn remove_answered(&mut self, message: &[u8]) -> bool {
         let before = self.ids.len();
         for message in answer::messages(message) {
             if let Some(answered) = answered(message) {
@@ -68,20 +68,20 @@ pub(super) fn answered(message: &[u8]) -> Option<Key> {
 impl PipedClient {
     /// Writes the messages of a response as lines. A response that is not a message becomes an
     /// error, so that the client does not wait forever.
-    pub(super) async fn write_answer(&self, answer: Answer, mut owed: Owed) {
+    pub(super) async fn write_answer(&self, answer: Answer, mut awaited: AwaitedIds) {
         if answer.is_stream() {
-            self.write_stream_to_its_end(answer, &mut owed).await;
+            self.write_resumable_stream(answer, &mut awaited).await;
             return self
-                .tell_unanswered(&owed, "the server's stream ended without an answer")
+                .fail_unanswered(&awaited, "the server's stream ended without an answer")
                 .await;
         }
         if let Some(session) = answer.lost_session() {
             self.lose_session(session);
-            return self.tell_unanswered(&owed, LOST).await;
+            return self.fail_unanswered(&awaited, SESSION_LOST).await;
         }
-        let was_owed = !owed.is_empty();
-        owed.keep(|id| !self.is_settled(id));
-        if was_owed && owed.is_empty() {
+        let was_awaited = !awaited.is_empty();
+        awaited.retain(|id| !self.is_settled(id));
+        if was_awaited && awaited.is_empty() {
             return;
         }
         let response = answer.response;
@@ -94,23 +94,23 @@ impl PipedClient {
             if status == StatusCode::ACCEPTED {
                 return;
             }
-            self.stop_awaiting_on_stream(&mut owed);
+            self.stop_awaiting_on_stream(&mut awaited);
         }
-        let settles = owed.settle(&body);
-        if owed.initializes && settles {
+        let settles = awaited.remove_answered(&body);
+        if awaited.initializes && settles {
             self.learn_revision(&body);
         }
         let is_message =
             body.trim_ascii().first().is_some_and(|first| matches!(first, b'{' | b'['));
         if settles || is_message && status.is_success() {
-            self.tell(body.clone()).await;
+            self.send_to_client(body.clone()).await;
         }
         let words = format!(
             "the server answered with HTTP {status}{}{}",
             after.unwrap_or_default(),
             quoted(&body)
         );
-        self.tell_unanswered(&owed, &words).await;
+        self.fail_unanswered(&awaited, &words).await;
     }
 
     pub(super) fn learn_revision(&self, answer: &[u8]) {
@@ -124,31 +124,31 @@ impl PipedClient {
 
     /// Responds to unanswered requests with an error, except for cancelled ones: some clients
     /// fail on an unexpected response.
-    pub(super) async fn tell_unanswered(&self, owed: &Owed, words: &str) {
-        for id in &owed.ids {
+    pub(super) async fn fail_unanswered(&self, awaited: &AwaitedIds, words: &str) {
+        for id in &awaited.ids {
             if !self.is_settled(&Key::new(id)) {
-                self.tell_failed(Some(id), words).await;
+                self.send_error(Some(id), words).await;
             }
         }
     }
 
     pub(super) fn is_settled(&self, id: &Key) -> bool {
-        self.state().posts.get(id).is_some_and(|under_way| under_way.is_settled)
+        self.state().posts.get(id).is_some_and(|in_flight| in_flight.is_settled)
     }
 
     /// Marks the request as answered. Whether its client was waiting for that.
-    pub(super) fn settles(&self, id: &Key) -> bool {
+    pub(super) fn mark_settled(&self, id: &Key) -> bool {
         let mut state = self.state();
         state.on_stream.remove(id);
-        let Some(under_way) = state.posts.get_mut(id) else { return true };
-        !std::mem::replace(&mut under_way.is_settled, true)
+        let Some(in_flight) = state.posts.get_mut(id) else { return true };
+        !std::mem::replace(&mut in_flight.is_settled, true)
     }
 
-    pub(super) async fn tell_failed(&self, id: Option<&[u8]>, words: &str) {
-        self.tell(reply::upstream_failed(id, words).into()).await;
+    pub(super) async fn send_error(&self, id: Option<&[u8]>, words: &str) {
+        self.send_to_client(reply::upstream_failed(id, words).into()).await;
     }
 
-    pub(super) async fn tell(&self, message: Bytes) {
+    pub(super) async fn send_to_client(&self, message: Bytes) {
         let _ = self.to_client.push(frames::line(&message)).await;
     }
 }

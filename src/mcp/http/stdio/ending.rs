@@ -9,7 +9,7 @@ use http::Method;
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::timeout;
 
-use super::{End, FLUSH_TIMEOUT, PipedClient, SESSION_END_TIMEOUT, UnderWay};
+use super::{End, FLUSH_TIMEOUT, InFlight, PipedClient, SESSION_END_TIMEOUT};
 use crate::mcp::pending::Key;
 use crate::mcp::session::unanswered_within;
 use crate::net::body::Stopped;
@@ -34,10 +34,10 @@ impl PipedClient {
         tokio::select! {
             done = timeout(limit, &mut answered) => match (done, end) {
                 (Ok(()), _) => {}
-                (Err(_), End::Stopped) => self.break_off(&mut answered).await,
+                (Err(_), End::Stopped) => self.abort_in_flight(&mut answered).await,
                 (Err(_), _) => {
                     let words = unanswered_within(self.last_answers);
-                    let _ = timeout(FLUSH_TIMEOUT, self.give_up(&words)).await;
+                    let _ = timeout(FLUSH_TIMEOUT, self.fail_all(&words)).await;
                 }
             },
             () = gone => {}
@@ -45,7 +45,7 @@ impl PipedClient {
             () = self.server_gone.notified() => {}
             // Clients close the input, and send a signal if the process does not exit soon.
             () = &mut stop, if end != End::Stopped => {
-                self.break_off(&mut answered).await;
+                self.abort_in_flight(&mut answered).await;
                 return End::Stopped;
             }
         }
@@ -64,52 +64,52 @@ impl PipedClient {
     /// Aborts requests in flight because this process ends, and waits a moment until they are
     /// answered with an error and recorded. Also answers what would come by the stream of
     /// HTTP+SSE.
-    async fn break_off(&self, answered: &mut Pin<&mut impl Future<Output = ()>>) {
+    async fn abort_in_flight(&self, answered: &mut Pin<&mut impl Future<Output = ()>>) {
         let words = &Stopped.to_string();
         let ended = async {
             // The stream would end with them, and another is not opened.
             if self.state().is_sse {
                 self.state().listener.take().inspect(AbortHandle::abort);
-                self.tell_unanswered_on_stream(words).await;
+                self.fail_unanswered_on_stream(words).await;
             }
-            self.remote.break_off();
+            self.remote.abort_in_flight();
             if timeout(FLUSH_TIMEOUT, answered).await.is_err() {
-                self.give_up(words).await;
+                self.fail_all(words).await;
             }
         };
         // A client that does not read must not block.
         let _ = timeout(FLUSH_TIMEOUT * 2, ended).await;
     }
 
-    async fn tell_unanswered_on_stream(&self, words: &str) {
+    async fn fail_unanswered_on_stream(&self, words: &str) {
         let waiting = std::mem::take(&mut self.state().on_stream);
         for id in waiting {
-            if self.settles(&id) {
-                self.tell_failed(Some(id.as_bytes()), words).await;
+            if self.mark_settled(&id) {
+                self.send_error(Some(id.as_bytes()), words).await;
             }
         }
     }
 
     /// Responds to all unanswered requests with an error.
-    async fn give_up(&self, words: &str) {
+    async fn fail_all(&self, words: &str) {
         let unanswered: HashSet<Key> = {
             let mut state = self.state();
             let on_stream = std::mem::take(&mut state.on_stream);
-            let waits = |it: &UnderWay| !it.post.is_finished() && !it.is_settled && !it.listens;
-            let under_way = state.posts.iter().filter(|(_, it)| waits(it));
-            under_way.map(|(id, _)| id.clone()).chain(on_stream).collect()
+            let waits = |it: &InFlight| !it.post.is_finished() && !it.is_settled && !it.listens;
+            let in_flight = state.posts.iter().filter(|(_, it)| waits(it));
+            in_flight.map(|(id, _)| id.clone()).chain(on_stream).collect()
         };
         tracing::warn!(requests = unanswered.len(), "{words}");
         for id in unanswered {
-            self.tell_failed(Some(id.as_bytes()), words).await;
+            self.send_error(Some(id.as_bytes()), words).await;
         }
     }
 
     /// Ends subscriptions.
     fn end_listening(&self) {
         let state = self.state();
-        let listening = state.posts.values().filter(|under_way| under_way.listens);
-        listening.for_each(|under_way| under_way.post.abort());
+        let listening = state.posts.values().filter(|in_flight| in_flight.listens);
+        listening.for_each(|in_flight| in_flight.post.abort());
     }
 
     /// Ends the session, within `timeout`.

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::answers::{Owed, answered};
+use super::answers::{AwaitedIds, answered};
 use super::{Answer, PipedClient, Transport};
 use crate::mcp::codes::UPSTREAM;
 use crate::mcp::http::problem::{self, is_passing, quoted};
@@ -84,12 +84,12 @@ impl Pauses {
 impl PipedClient {
     /// Writes a stream's messages. If it ends before the responses and its events had ids,
     /// resumes it (2025-11-25, "Resumability").
-    pub(super) async fn write_stream_to_its_end(&self, answer: Answer, owed: &mut Owed) {
+    pub(super) async fn write_resumable_stream(&self, answer: Answer, awaited: &mut AwaitedIds) {
         let session = answer.session;
-        let mut summary = self.write_stream(answer.response.into_body(), owed).await;
+        let mut summary = self.write_stream(answer.response.into_body(), awaited).await;
         let mut last_event_at = Instant::now();
         let mut pauses = Pauses::new();
-        while !owed.is_empty() && last_event_at.elapsed() < RESPONSE_TIMEOUT {
+        while !awaited.is_empty() && last_event_at.elapsed() < RESPONSE_TIMEOUT {
             let Some(last) = summary.last_id.clone() else { return };
             sleep(pauses.after(&summary)).await;
             let answer = self.exchange(Method::GET, &Bytes::new(), Some(&last)).await;
@@ -107,7 +107,7 @@ impl PipedClient {
             if !answer.is_stream() || !answer.response.status().is_success() {
                 return;
             }
-            let more = self.write_stream(answer.response.into_body(), owed).await;
+            let more = self.write_stream(answer.response.into_body(), awaited).await;
             if more.events > 0 {
                 last_event_at = Instant::now();
             }
@@ -120,7 +120,7 @@ impl PipedClient {
         }
     }
 
-    async fn write_stream(&self, mut body: Body, owed: &mut Owed) -> StreamSummary {
+    async fn write_stream(&self, mut body: Body, awaited: &mut AwaitedIds) -> StreamSummary {
         let mut parser = Parser::new(self.max_message);
         let mut summary = StreamSummary::default();
         while let Some(Ok(frame)) = body.frame().await {
@@ -145,11 +145,11 @@ impl PipedClient {
                 summary.retry = event.retry.or(summary.retry);
                 let Some(message) = event.message() else { continue };
                 summary.messages += 1;
-                if owed.settle(message) && owed.initializes {
+                if awaited.remove_answered(message) && awaited.initializes {
                     self.learn_revision(message);
                 }
-                if answered(message).is_none_or(|id| self.settles(&id)) {
-                    self.tell(Bytes::copy_from_slice(message)).await;
+                if answered(message).is_none_or(|id| self.mark_settled(&id)) {
+                    self.send_to_client(Bytes::copy_from_slice(message)).await;
                 }
             }
         }
@@ -180,7 +180,7 @@ impl PipedClient {
                     return;
                 }
                 let body = answer.response.into_body();
-                let summary = this.write_stream(body, &mut Owed::default()).await;
+                let summary = this.write_stream(body, &mut AwaitedIds::default()).await;
                 pause = pauses.after(&summary);
                 last = summary.last_id.or(last);
                 sleep(pause).await;
@@ -209,7 +209,7 @@ impl PipedClient {
         }
         match self.open_sse().await {
             Ok(()) => {
-                self.await_on_stream(&Owed::of(line));
+                self.await_on_stream(&AwaitedIds::of(line));
                 self.exchange(Method::POST, line, None).await
             }
             Err(NotOpened::NoStream(_)) => unchanged,
@@ -247,7 +247,7 @@ impl PipedClient {
         let listener = tokio::spawn(async move {
             let first = futures_util::stream::iter([Ok::<_, axum::Error>(rest)]);
             let whole = futures_util::StreamExt::chain(first, body.into_data_stream());
-            this.write_stream(Body::from_stream(whole), &mut Owed::default()).await;
+            this.write_stream(Body::from_stream(whole), &mut AwaitedIds::default()).await;
             this.lose_stream().await;
         });
         let mut state = self.state();
@@ -263,14 +263,14 @@ impl PipedClient {
         tracing::error!("{words}");
         let waiting = std::mem::take(&mut self.state().on_stream);
         for id in waiting {
-            self.tell_failed(Some(id.as_bytes()), words).await;
+            self.send_error(Some(id.as_bytes()), words).await;
         }
         self.server_gone.notify_one();
     }
 
     /// Registers requests answered on the stream of HTTP+SSE, maybe before their POST is.
-    pub(super) fn await_on_stream(&self, owed: &Owed) {
-        let keys: Vec<_> = owed.keys().filter(|id| !self.is_settled(id)).collect();
+    pub(super) fn await_on_stream(&self, awaited: &AwaitedIds) {
+        let keys: Vec<_> = awaited.keys().filter(|id| !self.is_settled(id)).collect();
         let mut state = self.state();
         if state.is_sse {
             state.on_stream.extend(keys);
@@ -278,9 +278,9 @@ impl PipedClient {
     }
 
     /// Unregisters them when the POST was refused, as no response will come.
-    pub(super) fn stop_awaiting_on_stream(&self, owed: &mut Owed) {
+    pub(super) fn stop_awaiting_on_stream(&self, awaited: &mut AwaitedIds) {
         let mut state = self.state();
-        owed.keep(|id| state.on_stream.remove(id));
+        awaited.retain(|id| state.on_stream.remove(id));
     }
 
     /// Waits until all responses due on the stream have arrived.

@@ -15,7 +15,7 @@ async fn silent() -> (tokio::net::TcpListener, Arc<Remote>, tempfile::TempDir) {
         login: None,
         headers: HeaderMap::new(),
         keeps_authorization: false,
-        fills_in: true,
+        adds_param_headers: true,
         plain: false,
         bridging: Bridging::Never,
         max_message: 4 << 20,
@@ -26,7 +26,7 @@ async fn silent() -> (tokio::net::TcpListener, Arc<Remote>, tempfile::TempDir) {
 }
 
 #[tokio::test]
-async fn what_has_no_answer_long_after_the_end_of_the_input_is_told_of() {
+async fn requests_unanswered_long_after_the_input_ended_are_reported() {
     let (listener, remote, _folder) = silent().await;
     let arrived = tokio::spawn(async move {
         let mut open = Vec::new();
@@ -59,13 +59,13 @@ async fn what_has_no_answer_long_after_the_end_of_the_input_is_told_of() {
         .await
         .unwrap();
     write.shutdown().await.unwrap();
-    let mut told = Vec::new();
+    let mut received = Vec::new();
     let mut lines = BufReader::new(read).lines();
-    while told.len() < 2 {
-        told.push(lines.next_line().await.unwrap().unwrap());
+    while received.len() < 2 {
+        received.push(lines.next_line().await.unwrap().unwrap());
     }
-    told.sort();
-    for (line, id) in told.iter().zip(["\"id\":0", "\"id\":7"]) {
+    received.sort();
+    for (line, id) in received.iter().zip(["\"id\":0", "\"id\":7"]) {
         assert!(line.contains(id) && line.contains("after the end of the input"), "{line}");
     }
     assert_eq!(running.await.unwrap(), End::Client);

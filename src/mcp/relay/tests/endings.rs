@@ -8,26 +8,26 @@ fn the_end_of_either_side_ends_the_other_and_loses_nothing() {
     run(async {
         let mut session = Session::listed(json!([]), |_| {}).await;
         session.client.line().await;
-        session.client.send("{\"id\":1,\"method\":\"ping\"}").await;
+        session.client.send_line("{\"id\":1,\"method\":\"ping\"}").await;
         session.client.sink.as_mut().unwrap().shutdown().await.unwrap();
         session.relay.client_ended().await;
-        assert_eq!(session.server.hear().await["id"], 1);
+        assert_eq!(session.server.receive().await["id"], 1);
         assert_eq!(session.server.line().await, "", "the server sees the end");
-        session.server.say(json!({"id": 1, "result": {}})).await;
+        session.server.send(json!({"id": 1, "result": {}})).await;
         session.server.sink.as_mut().unwrap().shutdown().await.unwrap();
-        assert_eq!(session.client.hear().await["id"], 1);
+        assert_eq!(session.client.receive().await["id"], 1);
         assert_eq!(session.client.line().await, "");
         session.running.await.unwrap().unwrap();
     });
 }
 
 #[test]
-fn what_a_server_owes_long_after_the_end_of_the_input_is_told_of() {
+fn responses_missing_long_after_the_input_ended_are_reported() {
     run(async {
         let mut session = Session::listed(json!([reader("look")]), |_| {}).await;
         session.client.line().await;
-        session.client.say(json!({"id": "p", "method": "ping"})).await;
-        session.client.say(call(1, "look")).await;
+        session.client.send(json!({"id": "p", "method": "ping"})).await;
+        session.client.send(call(1, "look")).await;
         session.client.sink.take();
         for _ in 0..2 {
             session.server.line().await;
@@ -35,9 +35,9 @@ fn what_a_server_owes_long_after_the_end_of_the_input_is_told_of() {
         overdue(&session.relay, std::future::ready(())).await;
         assert!(!session.relay.is_idle(), "a client that is gone is told nothing");
         overdue(&session.relay, std::future::pending()).await;
-        let mut told = [session.client.hear().await, session.client.hear().await];
-        told.sort_by_key(|answer| answer["id"].is_string());
-        for (answer, id) in told.iter().zip([json!(1), json!("p")]) {
+        let mut message = [session.client.receive().await, session.client.receive().await];
+        message.sort_by_key(|answer| answer["id"].is_string());
+        for (answer, id) in message.iter().zip([json!(1), json!("p")]) {
             let why = answer["error"]["message"].as_str().unwrap();
             assert!(answer["id"] == id && why.contains("end of the input"), "{answer}");
         }

@@ -38,27 +38,27 @@ impl Session {
             None => Self::asking(),
         };
         let list = json!({"id": "l", "method": "tools/list", "params": {"_meta": meta()}});
-        session.client.say(list).await;
+        session.client.send(list).await;
         session.server.line().await;
-        session.server.say(json!({"id": "l", "result": {"tools": [reader("look")]}})).await;
+        session.server.send(json!({"id": "l", "result": {"tools": [reader("look")]}})).await;
         session.client.line().await;
         session
     }
 
     /// What the client says reaches the server as it is, and the server answers.
     async fn exchange(&mut self, request: &Value, answer: Value) {
-        self.client.say(request.clone()).await;
-        assert_eq!(self.server.hear().await, *request);
-        self.server.say(answer.clone()).await;
-        assert_eq!(self.client.hear().await, answer);
+        self.client.send(request.clone()).await;
+        assert_eq!(self.server.receive().await, *request);
+        self.server.send(answer.clone()).await;
+        assert_eq!(self.client.receive().await, answer);
     }
 
     /// What the client says is refused, and the server hears nothing of it.
     async fn refused(&mut self, request: Value, words: &str) {
-        self.client.say(request.clone()).await;
-        let told = self.client.hear().await;
-        assert!(told.to_string().contains(words), "{request}: {told}");
-        assert!(told["result"]["isError"] == true || told["error"].is_object(), "{told}");
+        self.client.send(request.clone()).await;
+        let message = self.client.receive().await;
+        assert!(message.to_string().contains(words), "{request}: {message}");
+        assert!(message["result"]["isError"] == true || message["error"].is_object(), "{message}");
         self.nothing_but(99).await;
     }
 }
@@ -66,7 +66,7 @@ impl Session {
 const UNASKED: &str = "knows of no such question";
 
 #[tokio::test]
-async fn only_what_was_asked_is_answered_and_only_once() {
+async fn each_open_request_gets_one_response() {
     let mut session = Session::with_look(None).await;
     session.refused(look(1, &answer(&["a"], "s")), UNASKED).await;
     session.exchange(&look(2, &json!({})), asks(2, &["a", "b"], "s")).await;
@@ -95,7 +95,7 @@ async fn only_what_was_asked_is_answered_and_only_once() {
 }
 
 #[tokio::test]
-async fn each_round_has_its_own_questions() {
+async fn each_round_trip_has_its_own_input_requests() {
     let mut session = Session::with_look(None).await;
     session.exchange(&look(1, &json!({})), asks(1, &["a"], "s")).await;
     session.exchange(&look(2, &answer(&["a"], "s")), asks(2, &["a"], "t")).await;
@@ -118,14 +118,14 @@ async fn each_round_has_its_own_questions() {
 }
 
 #[tokio::test]
-async fn what_was_refused_is_not_answered() {
+async fn refused_input_requests_cannot_be_answered() {
     let mut session = Session::with_look(None).await;
-    session.client.say(look(1, &json!({}))).await;
+    session.client.send(look(1, &json!({}))).await;
     session.server.line().await;
     let mut refused = asks(1, &["a", "b"], "s");
     refused["result"]["inputRequests"]["b"]["method"] = "sampling/createMessage".into();
-    session.server.say(refused).await;
-    assert!(is_denial(&session.client.hear().await));
+    session.server.send(refused).await;
+    assert!(is_denial(&session.client.receive().await));
     for beside in [answer(&["a"], "s"), answer(&["b"], "s"), json!({"inputResponses": {"b": 1}})] {
         session.refused(look(2, &beside), UNASKED).await;
     }
@@ -133,7 +133,7 @@ async fn what_was_refused_is_not_answered() {
 
 /// A request that the policy refuses has answered nothing.
 #[tokio::test]
-async fn a_refused_request_leaves_its_questions_open() {
+async fn refused_request_keeps_its_input_requests_open() {
     let policy = "name: t\nrules:\n  - { methods: [roots/list], effect: deny }\n  \
                   - { tool: look, effect: allow }\ndefault_effect: deny\n";
     let mut session = Session::with_look(Some(policy)).await;

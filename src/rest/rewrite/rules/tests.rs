@@ -154,7 +154,7 @@ fn urls_of_the_api_lead_back_and_no_others_do() {
 }
 
 #[test]
-fn what_may_be_a_file_keeps_the_urls_of_the_api() {
+fn possible_files_keep_urls_of_the_api() {
     let rules = Rules::new(
         Provider::Github,
         mappings(Provider::Github, &ProviderConfig::default()),
@@ -169,7 +169,7 @@ fn what_may_be_a_file_keeps_the_urls_of_the_api() {
 }
 
 #[test]
-fn hosts_that_were_put_elsewhere_are_the_providers_own() {
+fn overridden_hosts_count_as_the_providers_own() {
     let named = [("gmail", "http://127.0.0.1:1"), ("www.googleapis.com", "http://127.0.0.1:2/g")];
     let named = named.map(|(name, url)| (name.to_owned(), url.to_owned()));
     let hosts = HostOverrides::parse(Provider::Google, &named.into()).unwrap();
@@ -226,10 +226,10 @@ const UPLOAD: &str = "https://files.slack.com/upload/v1/x";
 const SESSION: &str = "https://acme.sharepoint.com/_api/up?guid=1";
 
 #[test]
-fn pre_authenticated_urls_are_sealed_for_what_they_are_made_for() {
+fn pre_authenticated_urls_are_sealed_for_their_methods() {
     use Provider::*;
     let session = "/v1.0/me/drive/root:/a:/createUploadSession";
-    for (provider, asked, name, url, methods) in [
+    for (provider, request, name, url, methods) in [
         (Slack, ("/api/files.getUploadURLExternal", false), "upload_url", UPLOAD, "POST PUT"),
         (Microsoft, (session, false), "uploadUrl", SESSION, "PUT POST GET DELETE"),
         (Microsoft, ("/v1.0/me", true), "@microsoft.graph.downloadUrl", SESSION, "GET HEAD"),
@@ -284,15 +284,15 @@ fn pre_authenticated_urls_are_sealed_for_what_they_are_made_for() {
             "GET HEAD",
         ),
     ] {
-        assert_eq!(sealed(provider, asked, name, url), methods, "{name}: {url}");
+        assert_eq!(sealed(provider, request, name, url), methods, "{name}: {url}");
     }
 }
 
 /// What somebody wrote into an answer gets nobody further than the answer.
 #[test]
-fn texts_that_others_wrote_are_not_sealed_for_more_than_a_look() {
+fn urls_in_texts_of_others_are_sealed_for_reading_only() {
     use Provider::*;
-    for (provider, asked, name, url) in [
+    for (provider, request, name, url) in [
         // A place to write to, in what was not asked for one.
         (Microsoft, ("/v1.0/me/events", true), "uploadUrl", SESSION),
         (Microsoft, ("/v1.0/me/events", false), "uploadUrl", SESSION),
@@ -343,12 +343,12 @@ fn texts_that_others_wrote_are_not_sealed_for_more_than_a_look() {
         (Google, ("/x", true), "thumbnailLink", "https://1.2.3.4.bc.googleusercontent.com/x"),
         (Google, ("/x", true), "text", "https://lh3.googleusercontent.com/x"),
     ] {
-        assert_eq!(sealed(provider, asked, name, url), url, "{name}");
+        assert_eq!(sealed(provider, request, name, url), url, "{name}");
     }
     // In place of an upload it is a file, which takes no `POST`.
     let led = format!("{BASE}/files.slack.com/upload/v1/x");
-    for asked in [("/api/conversations.history", true), ("/api/chat.postMessage", false)] {
-        assert_eq!(sealed(Slack, asked, "upload_url", UPLOAD), led);
+    for request in [("/api/conversations.history", true), ("/api/chat.postMessage", false)] {
+        assert_eq!(sealed(Slack, request, "upload_url", UPLOAD), led);
     }
     let origin = "https://files-origin.slack.com/T/F?t=1";
     let led = format!("{BASE}/files-origin.slack.com/T/F?t=1");

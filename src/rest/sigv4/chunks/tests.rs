@@ -148,7 +148,7 @@ fn the_examples_of_the_documentation_pass_and_are_signed_anew() {
 }
 
 #[test]
-fn what_was_not_announced_does_not_pass() {
+fn undeclared_chunks_are_refused() {
     let plain = example(SIGNATURES, "");
     let with_trailer = example(TRAILER_SIGNATURES, &trailer("\r\n"));
     let end = |seed, length, trailer: &[&str], max, body: &[u8]| {
