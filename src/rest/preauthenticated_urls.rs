@@ -336,7 +336,7 @@ pub(super) fn split_https_url(url: &str) -> Option<(&str, &str)> {
     if !start.eq_ignore_ascii_case("https://") {
         return None;
     }
-    let end = rest.find(['/', '?', '#', '\\', '{']).unwrap_or(rest.len());
+    let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
     let (authority, target) = rest.split_at_checked(end)?;
     let host = authority.strip_suffix(":443").unwrap_or(authority);
     let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
@@ -371,6 +371,7 @@ mod tests {
             (Microsoft, "https://acme-my.sharepoint.com/x", true),
             (Microsoft, "https://sn3302.up.1drv.com:443/x", true),
             (Microsoft, "https://evilsharepoint.com/x", false),
+            (Microsoft, "https://acme.sharepoint.com{.evil.example/x", false),
             (Microsoft, "https://.sharepoint.com/x", false),
             (Microsoft, "https://acme.blob.core.windows.net/x?sig=1", false),
             (Github, "https://codeload.github.com/x", true),
