@@ -8,7 +8,7 @@ use axum::extract::{ConnectInfo, Path as Segment, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, delete, get};
 use axum::{Json, Router};
-use http::header::AUTHORIZATION;
+use http::header::{ACCEPT, AUTHORIZATION};
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use serde_json::json;
@@ -21,7 +21,8 @@ use crate::action::{Agent, Malformed};
 use crate::decision_headers;
 use crate::json::object;
 use crate::keys::AGENT_KEY;
-use crate::mcp::http::front;
+use crate::mcp::codes::INVALID_REQUEST;
+use crate::mcp::http::{front, problem};
 use crate::net::body::hold;
 use crate::policy::catalog::CatalogError;
 use crate::rest::identify;
@@ -119,20 +120,22 @@ async fn answer(
         &parts.headers,
         &hosted.host.directory,
     );
-    let Ok(known) = known else { return unauthorized(&hosted, peer.ip()).await };
+    let form = Form::of(&parts.headers);
+    let Ok(known) = known else { return unauthorized(&hosted, peer.ip(), form).await };
     let record = &known.agent;
     let agent = Agent { name: Arc::clone(&record.name), bound_to: record.provider };
     let Some(server) = hosted.open.load().get(&name).cloned() else {
         let detail = why_unknown(&hosted, &name);
         let malformed = Malformed::ambiguous(UNKNOWN_SERVER, parts.method.as_str(), detail);
-        return refused(&hosted, agent, malformed, (StatusCode::NOT_FOUND, "unknown_server")).await;
+        let not_found = (StatusCode::NOT_FOUND, "unknown_server");
+        return refused(&hosted, agent, malformed, not_found, form).await;
     };
     if let Some(detail) =
         identify::misplaced_key(&identify::DEFAULT_CREDENTIAL_HEADERS, &parts.headers)
     {
         let malformed = Malformed::ambiguous(&name, parts.method.as_str(), detail);
-        return refused(&hosted, agent, malformed, (StatusCode::BAD_REQUEST, "invalid_header"))
-            .await;
+        let misplaced = (StatusCode::BAD_REQUEST, "invalid_header");
+        return refused(&hosted, agent, malformed, misplaced, form).await;
     }
     parts.headers.remove(AGENT_KEY);
     // A key of the gate must not be forwarded; any other bearer token is the server's.
@@ -159,12 +162,11 @@ async fn answer(
 }
 
 /// Records a request without a valid agent key, and refuses it.
-async fn unauthorized(hosted: &Hosted, source: IpAddr) -> Response {
+async fn unauthorized(hosted: &Hosted, source: IpAddr, form: Form) -> Response {
     let refusals = &hosted.refusals;
     let row = refusals.record_unauthenticated(UNKNOWN_SERVER, source, "no valid agent key").await;
     let detail = "Missing or invalid agent key (header X-Agent-Key)";
-    let body = json!({ "error": "unauthorized", "detail": detail });
-    reply::answer(Dialect::Plain, StatusCode::UNAUTHORIZED, body, row.as_deref())
+    form.refusal((StatusCode::UNAUTHORIZED, "unauthorized"), detail, row.as_deref())
 }
 
 fn why_unknown(hosted: &Hosted, name: &str) -> String {
@@ -179,11 +181,52 @@ async fn refused(
     hosted: &Hosted,
     agent: Agent,
     malformed: Malformed,
-    (status, error): (StatusCode, &str),
+    problem: (StatusCode, &str),
+    form: Form,
 ) -> Response {
-    let body = json!({ "error": error, "detail": malformed.what });
+    let detail = malformed.what.clone();
     let row = hosted.refusals.record_malformed(agent, malformed).await;
-    reply::answer(Dialect::Plain, status, body, row.as_deref())
+    form.refusal(problem, &detail, row.as_deref())
+}
+
+/// What a refused sender can read.
+#[derive(Clone, Copy)]
+enum Form {
+    /// A JSON-RPC error: it is an MCP client, which shows nothing of any other body.
+    JsonRpc,
+    /// The gate's own.
+    Plain,
+}
+
+impl Form {
+    /// MCP clients have to accept streams of events; who posts by hand does not.
+    fn of(headers: &HeaderMap) -> Self {
+        let mut accepted = headers.get_all(ACCEPT).iter().filter_map(|it| it.to_str().ok());
+        match accepted.any(|accept| accept.contains("text/event-stream")) {
+            true => Self::JsonRpc,
+            false => Self::Plain,
+        }
+    }
+
+    fn refusal(
+        self,
+        (status, error): (StatusCode, &str),
+        detail: &str,
+        row: Option<&str>,
+    ) -> Response {
+        match self {
+            Self::JsonRpc => {
+                let message = format!("AgentGate: {detail}");
+                let mut answer = problem::error(status, None, INVALID_REQUEST, &message);
+                problem::mark(&mut answer, row);
+                answer
+            }
+            Self::Plain => {
+                let body = json!({ "error": error, "detail": detail });
+                reply::answer(Dialect::Plain, status, body, row)
+            }
+        }
+    }
 }
 
 /// The MCP servers at `/mcp/{name}`

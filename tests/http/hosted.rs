@@ -76,8 +76,18 @@ fn a_registered_server_is_gated_for_agents() {
     for (what, headers) in [("none", ""), ("a wrong one", "X-Agent-Key: ag_wrong\r\n")] {
         let answer = gate.request("POST", "/mcp/notes", headers, &initialize());
         assert_eq!(answer.status, 401, "{what}");
+        let message = answer.message();
+        let told = message["error"]["message"].as_str().unwrap();
+        assert!(told.contains("invalid agent key"), "MCP clients show only this: {message}");
     }
-    assert_eq!(gate.request("POST", "/mcp/absent", &own, &initialize()).status, 404);
+    let absent = gate.request("POST", "/mcp/absent", &own, &initialize());
+    assert_eq!(absent.status, 404);
+    let told = "AgentGate: there is no MCP server `absent`";
+    assert_eq!(absent.message()["error"]["message"], told, "{absent:?}");
+    // Who posts by hand gets the gate's own form.
+    let by_hand = whole(gate.address, "POST", "/mcp/absent", &own, &initialize().to_string());
+    let by_hand = exchange(gate.address, &by_hand).message();
+    assert_eq!(by_hand["error"], "unknown_server", "{by_hand}");
 
     for headers in [&own, &bearer] {
         let opened = gate.request("POST", "/mcp/notes", headers, &initialize());
@@ -95,9 +105,9 @@ fn a_registered_server_is_gated_for_agents() {
     }
     let log = gate.request("GET", "/audit/logs", MASTER, &Value::Null).message();
     let rows = log["logs"].as_array().unwrap();
-    assert_eq!(rows.len(), 6, "{log}");
+    assert_eq!(rows.len(), 7, "{log}");
     let of_ann = rows.iter().filter(|row| row["agent_name"] == "ann").count();
-    assert_eq!(of_ann, 5, "strangers share a row: {log}");
+    assert_eq!(of_ann, 6, "strangers share a row: {log}");
 
     // It is there again after a restart, and gone once it is deleted.
     let Serve { home, .. } = gate;
