@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::cleared::Cleared;
 use super::server_requests::Settled;
-use super::{Held, LIST_TIMEOUT, Relay};
+use super::{HANDSHAKE_TIMEOUT, Held, LIST_TIMEOUT, Relay};
 use crate::action::{Listing, Malformed, McpRequest, Target, ToolCall};
 use crate::gate::{Permit, Receipt};
 use crate::json::{Json, Object};
@@ -386,13 +386,14 @@ impl Relay {
         }
     }
 
-    /// Waits for the handshake, then requests the list and waits for it, for at most
+    /// Waits for the handshake (once the client's input has ended, for at most
+    /// [`HANDSHAKE_TIMEOUT`]), then requests the list and waits for it, for at most
     /// [`LIST_TIMEOUT`]; up to [`MAX_LISTS`] times, if it changes meanwhile.
     async fn list_tools(&self, held: &Held) {
         let (mut deadline, mut lists) = (None, 0);
         loop {
             let news = self.shared.news.notified();
-            let (request, asking) = {
+            let (request, asking, input_ended) = {
                 let mut state = self.state();
                 let state = &mut *state;
                 let cancelled = held.id.as_ref().is_some_and(|id| !state.held.contains(id));
@@ -406,7 +407,8 @@ impl Relay {
                     );
                     return state.tools.give_up();
                 }
-                (state.tools.request_list(&state.era), state.tools.is_list_requested())
+                let request = state.tools.request_list(&state.era);
+                (request, state.tools.is_list_requested(), state.input_ended)
             };
             if let Some(request) = request {
                 lists += 1;
@@ -415,9 +417,8 @@ impl Relay {
             if asking {
                 deadline.get_or_insert_with(|| Instant::now() + LIST_TIMEOUT);
             }
-            match deadline {
-                // The handshake has no timeout: until the server responds to it, it responds to
-                // nothing else either.
+            match deadline.or_else(|| input_ended.map(|ended| ended + HANDSHAKE_TIMEOUT)) {
+                // Until the server responds to the handshake, it responds to nothing else either.
                 None => news.await,
                 Some(deadline) => {
                     if timeout_at(deadline, news).await.is_err() {

@@ -44,3 +44,39 @@ fn what_a_server_owes_long_after_the_end_of_the_input_is_told_of() {
         assert!(session.relay.is_idle());
     });
 }
+
+#[test]
+fn a_call_that_waits_for_a_handshake_is_decided_some_time_after_the_end_of_the_input() {
+    run(async {
+        let mut session = Session::start(|_| {});
+        session.client.say(json!({"id": 0, "method": "initialize", "params": {}})).await;
+        session.client.say(json!({"method": "notifications/initialized"})).await;
+        for (id, tool) in [(1, "denied"), (2, "push")] {
+            session.client.say(call(id, tool)).await;
+        }
+        session.client.sink.as_mut().unwrap().shutdown().await.unwrap();
+        for _ in 0..2 {
+            session.server.line().await;
+        }
+        let told = session.client.hear().await;
+        assert_eq!((&told["id"], &told["result"]["isError"]), (&json!(1), &json!(true)), "{told}");
+        assert_eq!(session.server.hear().await, call(2, "push"), "what is allowed is not lost");
+        assert!(!session.relay.is_idle(), "its answer is due, and so is the handshake's");
+    });
+}
+
+#[test]
+fn a_list_that_the_gate_does_not_get_either_is_not_waited_for_after_the_end_of_the_input() {
+    run(async {
+        let mut session = Session::start(|_| {});
+        session.initialize("2025-11-25").await;
+        session.client.say(json!({"id": "l", "method": "tools/list"})).await;
+        session.client.say(call(1, "denied")).await;
+        session.client.sink.as_mut().unwrap().shutdown().await.unwrap();
+        overdue(&session.relay, std::future::pending()).await;
+        assert_eq!(session.client.hear().await["id"], 1);
+        let told = session.client.hear().await;
+        let why = told["error"]["message"].as_str().unwrap();
+        assert!(told["id"] == "l" && why.contains("does not list"), "{told}");
+    });
+}
