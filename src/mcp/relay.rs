@@ -121,7 +121,7 @@ struct State {
 #[derive(Debug, Clone)]
 struct Held {
     line: Bytes,
-    /// Id of the call; `None` for a batch.
+    /// Id of the call; `None` for a batch, and if another held call has the id.
     id: Option<Key>,
     tools: Vec<String>,
 }

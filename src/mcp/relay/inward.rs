@@ -356,7 +356,8 @@ impl Relay {
             // Batches cannot be cancelled in part.
             let single = messages.first().filter(|_| messages.len() == 1);
             let id = single.and_then(Message::request_id).map(|id| self.key(id));
-            state.held.extend(id.clone());
+            // Neither can a second call with an id that is held already.
+            let id = id.filter(|id| state.held.insert(id.clone()));
             Held { line: line.clone(), id, tools: calls().map(|call| call.name.clone()).collect() }
         };
         let _ = self.held.push(held).await;
