@@ -218,7 +218,7 @@ impl Form {
             Self::JsonRpc => {
                 let message = format!("AgentGate: {detail}");
                 let mut answer = problem::error(status, None, INVALID_REQUEST, &message);
-                problem::mark(&mut answer, row);
+                problem::set_request_id(&mut answer, row);
                 answer
             }
             Self::Plain => {

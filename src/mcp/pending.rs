@@ -248,6 +248,13 @@ impl Pending {
         self.requests.is_empty()
     }
 
+    /// Whether all requests in flight are for lists of tools.
+    #[must_use]
+    pub fn holds_only_lists(&self) -> bool {
+        let is_list = |request: &PendingRequest| matches!(request.kind, RequestKind::Tools { .. });
+        self.requests.values().all(is_list)
+    }
+
     /// Takes all receipts in `scope`, at the end of the exchange.
     pub fn drain_scope(&mut self, scope: &str) -> Vec<Receipt> {
         let of_scope = |key: &Key, _: &mut PendingRequest| key.is_of(scope);

@@ -26,6 +26,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use cleared::Cleared;
 
@@ -46,6 +47,10 @@ use crate::store::audit::Outcome;
 /// How long a call waits for the server's list of tools. After that, unknown tools are treated
 /// as destructive.
 pub const LIST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a call waits for the handshake once the client's input has ended. Some servers are
+/// downloaded first; what is allowed then still has time to be answered.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Parameters of a relay.
 #[derive(Debug, Clone)]
@@ -108,13 +113,15 @@ struct State {
     input_requests: OpenInputRequests,
     /// Ids of the calls that are held and not cancelled.
     held: HashSet<Key>,
+    /// When the client's input ended.
+    input_ended: Option<Instant>,
 }
 
 /// A line whose call waits for the server's list of tools.
 #[derive(Debug, Clone)]
 struct Held {
     line: Bytes,
-    /// Id of the call; `None` for a batch.
+    /// Id of the call; `None` for a batch, and if another held call has the id.
     id: Option<Key>,
     tools: Vec<String>,
 }
@@ -136,6 +143,7 @@ impl Relay {
             open_requests: OpenRequests::default(),
             input_requests: OpenInputRequests::default(),
             held: HashSet::new(),
+            input_ended: None,
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Notify::new() });
         Self {
@@ -177,6 +185,8 @@ impl Relay {
                 tracing::debug!(%error, "the client's input broke");
             }
             self.held.close();
+            self.state().input_ended = Some(Instant::now());
+            self.shared.changed.notify_waiters();
             self.client_ended.notify_one();
         };
         let held_calls = async {
@@ -254,6 +264,15 @@ impl Relay {
     pub fn is_idle(&self) -> bool {
         let answered = self.state().pending.is_empty() && self.held.is_empty();
         answered || self.to_client.is_closed()
+    }
+
+    /// Whether only lists of tools are due, of a server that has not listed them to the gate
+    /// either: waiting for them is in vain.
+    #[must_use]
+    pub fn awaits_in_vain(&self) -> bool {
+        let state = self.state();
+        let in_vain = state.tools.is_list_missing() && state.pending.holds_only_lists();
+        in_vain && self.held.is_empty()
     }
 
     /// Whether everything sent to the client has been written.

@@ -109,25 +109,29 @@ pub async fn run(
 }
 
 /// Completes when the server should have exited: after [`END_GRACE`], or later while responses
-/// to a client that is not `gone` are due. Those that do not come in time are answered with an
-/// error.
+/// to a client that is not `gone` are due. Those that do not come in time, or are waited for in
+/// vain, are answered with an error.
 pub(super) async fn overdue(relay: &Relay, gone: impl Future<Output = ()>) {
     sleep(END_GRACE).await;
-    let answered = async {
-        while !relay.is_idle() {
+    let settled = async {
+        while !relay.is_idle() && !relay.awaits_in_vain() {
             sleep(POLL_INTERVAL).await;
         }
     };
-    let answered = tokio::select! {
-        answered = timeout(LAST_ANSWERS - END_GRACE, answered) => answered,
+    let why = tokio::select! {
+        settled = timeout(LAST_ANSWERS - END_GRACE, settled) => match settled {
+            Ok(()) if relay.is_idle() => return,
+            Ok(()) => NO_LIST.to_owned(),
+            Err(_) => unanswered_within(LAST_ANSWERS),
+        },
         () = gone => return,
     };
-    if answered.is_err() {
-        let why = unanswered_within(LAST_ANSWERS);
-        tracing::warn!("{why}");
-        relay.fail_all(&why).await;
-    }
+    tracing::warn!("{why}");
+    relay.fail_all(&why).await;
 }
+
+/// The error for requests that a server does not answer for the gate either.
+const NO_LIST: &str = "the server does not list its tools, and the input has ended";
 
 /// The error for requests that were not answered in time after the end of the input.
 pub(super) fn unanswered_within(time: Duration) -> String {

@@ -239,6 +239,12 @@ impl Tools {
         self.own.is_some()
     }
 
+    /// Whether the list was requested and did not arrive.
+    #[must_use]
+    pub fn is_list_missing(&self) -> bool {
+        self.coverage == Coverage::Missing
+    }
+
     /// Records that the list did not arrive in time. A late response is still consumed.
     pub fn list_timed_out(&mut self) {
         if self.coverage == Coverage::Partial {

@@ -66,12 +66,22 @@ fn with_rfc3986_host(text: &str) -> Option<String> {
 }
 
 /// Other spellings of the same URI: with the host in lower case, in Punycode or without user and
-/// trailing dot, with the escapes of WHATWG's parser, without any escapes; for files, the path.
+/// trailing dot, with the escapes of WHATWG's parser, without any escapes, without a fragment; for
+/// files, without a query, and the path.
 pub(super) fn names(text: &str) -> Vec<String> {
     let parsed = Url::parse(text).ok().map(String::from);
     let both = whatwg_form(text).into_iter().chain([text.to_owned()]).chain(parsed);
     let all = both.chain(without_user(text)).chain(path_of_file(text)).chain(by_local_names(text));
+    let all = all.flat_map(|uri| [without_fragment(&uri), Some(uri)]).flatten();
     all.flat_map(|uri| [unescaped(&uri, |_| true), uri]).collect()
+}
+
+/// The URI by which a resource is retrieved, if `uri` has a part that plays no role in it: the
+/// fragment (RFC 3986, section 3.5), and for files what follows the path.
+fn without_fragment(uri: &str) -> Option<String> {
+    let is_file = uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("file:"));
+    let end = uri.find(|c| c == '#' || c == '?' && is_file)?;
+    uri.get(..end).map(str::to_owned)
 }
 
 /// What a text that is no URI becomes on servers that insert it into one: unescaped, cut at `?` and
@@ -295,6 +305,9 @@ mod tests {
             ("ssh://git@example.com/a", "ssh://example.com/a"),
             ("http://[::ffff:7f00:1]/a", "http://127.0.0.1/a"),
             ("file:///etc/pass%77d?a#b", "/etc/passwd"),
+            ("file:///etc/passwd?a#b", "file:///etc/passwd"),
+            ("FILE:/etc/pass%77d#b", "file:///etc/passwd"),
+            ("notes://all/secret#b", "notes://all/secret"),
             ("file:///C:/etc/passwd", "C:/etc/passwd"),
             ("https://x.org\\@evil.example/a", "https://evil.example/a"),
             ("view-source:https://evil.example/a", "https://evil.example/a"),

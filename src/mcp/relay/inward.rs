@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::cleared::Cleared;
 use super::server_requests::Settled;
-use super::{Held, LIST_TIMEOUT, Relay};
+use super::{HANDSHAKE_TIMEOUT, Held, LIST_TIMEOUT, Relay};
 use crate::action::{Listing, Malformed, McpRequest, Target, ToolCall};
 use crate::gate::{Permit, Receipt};
 use crate::json::{Json, Object};
@@ -361,7 +361,8 @@ impl Relay {
             // Batches cannot be cancelled in part.
             let single = messages.first().filter(|_| messages.len() == 1);
             let id = single.and_then(Message::request_id).map(|id| self.key(id));
-            state.held.extend(id.clone());
+            // Neither can a second call with an id that is held already.
+            let id = id.filter(|id| state.held.insert(id.clone()));
             Held { line: line.clone(), id, tools: calls().map(|call| call.name.clone()).collect() }
         };
         let _ = self.held.push(held).await;
@@ -391,13 +392,14 @@ impl Relay {
         }
     }
 
-    /// Waits for the handshake, then requests the list and waits for it, for at most
+    /// Waits for the handshake (once the client's input has ended, for at most
+    /// [`HANDSHAKE_TIMEOUT`]), then requests the list and waits for it, for at most
     /// [`LIST_TIMEOUT`]; up to [`MAX_LISTS`] times, if it changes meanwhile.
     async fn list_tools(&self, held: &Held) {
         let (mut deadline, mut lists) = (None, 0);
         loop {
             let changed = self.shared.changed.notified();
-            let (request, asking) = {
+            let (request, asking, input_ended) = {
                 let mut state = self.state();
                 let state = &mut *state;
                 let cancelled = held.id.as_ref().is_some_and(|id| !state.held.contains(id));
@@ -411,7 +413,8 @@ impl Relay {
                     );
                     return state.tools.list_timed_out();
                 }
-                (state.tools.request_list(&state.era), state.tools.is_list_requested())
+                let request = state.tools.request_list(&state.era);
+                (request, state.tools.is_list_requested(), state.input_ended)
             };
             if let Some(request) = request {
                 lists += 1;
@@ -420,9 +423,8 @@ impl Relay {
             if asking {
                 deadline.get_or_insert_with(|| Instant::now() + LIST_TIMEOUT);
             }
-            match deadline {
-                // The handshake has no timeout: until the server responds to it, it responds to
-                // nothing else either.
+            match deadline.or_else(|| input_ended.map(|ended| ended + HANDSHAKE_TIMEOUT)) {
+                // Until the server responds to the handshake, it responds to nothing else either.
                 None => changed.await,
                 Some(deadline) => {
                     if timeout_at(deadline, changed).await.is_err() {

@@ -144,3 +144,17 @@ fn a_held_call_that_is_cancelled_is_never_sent() {
         assert!(session.relay.is_idle());
     });
 }
+
+#[test]
+fn of_two_held_calls_with_one_id_both_are_decided() {
+    run(async {
+        let mut session = Session::start(|_| {});
+        session.initialize("2025-11-25").await;
+        session.client.send(call(1, "look")).await;
+        session.client.send(call(1, "denied")).await;
+        let list = session.server.receive().await;
+        session.server.send(json!({"id": list["id"], "result": {"tools": [reader("look")]}})).await;
+        assert_eq!(session.server.receive().await, call(1, "look"));
+        assert!(is_denial(&session.client.receive().await));
+    });
+}
