@@ -117,7 +117,7 @@ pub(super) fn run(command: &PoliciesCommand) -> anyhow::Result<Done> {
                 match (args.json, place) {
                     (true, _) => terminal::json_line(&mut output, &line)?,
                     (false, Some(place)) => {
-                        writeln!(output, "{name}  {}", terminal::shown(&place))?
+                        writeln!(output, "{name}  {}", terminal::escaped(&place))?
                     }
                     (false, None) => writeln!(output, "{name}")?,
                 }

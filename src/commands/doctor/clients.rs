@@ -137,7 +137,7 @@ impl ClientFile {
 
     fn judge(&self, name: &str, server: &Server, lookup: &Lookup) -> Finding {
         let subject =
-            format!("{} `{}` in {}", self.client, terminal::shown(name), shown(&self.path));
+            format!("{} `{}` in {}", self.client, terminal::escaped(name), shown(&self.path));
         match server {
             Server::Gated(gate) => match gate.problem(lookup) {
                 None if gate.is_looked_up() && self.client != TERMINAL => {
@@ -166,8 +166,8 @@ impl ClientFile {
                     "\"command\": {}, \"args\": [\"wrap\", \"--name\", {}, \"--\", {}, then the \
                      present args]",
                     Value::from(own_path()),
-                    Value::from(terminal::shown(name)),
-                    Value::from(terminal::shown(program)),
+                    Value::from(terminal::escaped(name)),
+                    Value::from(terminal::escaped(program)),
                 ),
             ),
             Server::Remote { is_local: true } => Finding::note(
@@ -183,7 +183,7 @@ impl ClientFile {
                 format!(
                     "\"command\": {}, \"args\": [\"wrap\", \"--name\", {}, then its URL]",
                     Value::from(own_path()),
-                    Value::from(terminal::shown(name)),
+                    Value::from(terminal::escaped(name)),
                 ),
             ),
         }
