@@ -112,10 +112,11 @@ pub fn refused(message: &[u8]) -> Vec<String> {
         (None, Some(_)) if up::needs_input(message) => {}
         _ => return Vec::new(),
     }
-    let asked =
+    let requests =
         raw(message, &["result", "inputRequests"]).and_then(|asked| json::parse(asked).ok());
-    let Some(Json::Object(asked)) = asked else { return Vec::new() };
-    let methods = asked.iter().filter_map(|(_, asked)| asked.as_object()?.get("method")?.as_str());
+    let Some(Json::Object(requests)) = requests else { return Vec::new() };
+    let methods =
+        requests.iter().filter_map(|(_, request)| request.as_object()?.get("method")?.as_str());
     methods.take(MAX_REQUESTS).map(str::to_owned).collect()
 }
 

@@ -201,8 +201,8 @@ impl Editor for Rules {
             _ => Api::No,
         };
         let api = if self.is_api_body { api } else { Api::No };
-        let says = row.is_some() || !matches!(api, Api::No);
-        says.then_some(Member { api, row })
+        let may_hold_url = row.is_some() || !matches!(api, Api::No);
+        may_hold_url.then_some(Member { api, row })
     }
 
     fn unnamed(&self) -> Option<Member> {
