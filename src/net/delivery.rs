@@ -27,7 +27,7 @@ pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(30);
 const MIN_RATE: usize = 64 << 10;
 
 /// Maximum time to hold an answer beyond the budget, however much of it is read. Also used
-/// instead of [`TAKE_TIMEOUT`] if only the answer's own sender waits. Less than the time that
+/// instead of [`READ_TIMEOUT`] if only the answer's own sender waits. Less than the time that
 /// others wait.
 const OVERDRAFT_TIMEOUT: Duration = Duration::from_secs(60);
 

@@ -343,7 +343,7 @@ impl Reservation {
         timeout(MAX_WAIT, reserving).await.unwrap_or_default()
     }
 
-    /// Completes once this exceeds the budget, has not completed for [`TAKE_TIMEOUT`], and
+    /// Completes once this exceeds the budget, has not completed for [`READ_TIMEOUT`], and
     /// others wait: it has to be released.
     pub(crate) async fn revoked(&self) {
         if !self.is_overdraft {
