@@ -21,7 +21,7 @@ pub fn row(headers: &mut HeaderMap, id: Option<&str>) {
 
 /// Wraps the body of `answer` so that it can be given up when `budget` runs out: see
 /// [`MemoryBudget::deliver`].
-pub fn delivered(answer: Response<Body>, budget: &MemoryBudget) -> Response<Body> {
+pub fn deliver(answer: Response<Body>, budget: &MemoryBudget) -> Response<Body> {
     let (parts, body) = answer.into_parts();
     let body = budget.deliver(body, parts.headers.get(DECISION));
     Response::from_parts(parts, body)
@@ -31,8 +31,8 @@ pub fn delivered(answer: Response<Body>, budget: &MemoryBudget) -> Response<Body
 /// (draft-ietf-httpapi-ratelimit-headers-06). If the server sent headers of this kind, they are
 /// kept and ours are omitted: a mix of both could not be told apart.
 pub fn quota(headers: &mut HeaderMap, quota: Option<&Quota>) {
-    let is_told = |name: &HeaderName| matches!(name.as_str().get(..9), Some("ratelimit"));
-    let Some(quota) = quota.filter(|_| !headers.keys().any(is_told)) else { return };
+    let is_rate_limit = |name: &HeaderName| matches!(name.as_str().get(..9), Some("ratelimit"));
+    let Some(quota) = quota.filter(|_| !headers.keys().any(is_rate_limit)) else { return };
     for (name, value) in [
         ("ratelimit-limit", u64::from(quota.limit)),
         ("ratelimit-remaining", u64::from(quota.remaining)),

@@ -219,7 +219,7 @@ impl Hosted {
         configured: Vec<Configured>,
         is_master: impl Fn(&HeaderMap) -> bool + Send + Sync + 'static,
     ) -> Result<Arc<Self>, RegistrationError> {
-        let registration = registration::read(&host.file)?;
+        let registrations = registration::read(&host.file)?;
         let hosted = Arc::new(Self {
             refusals: Refusals::new(
                 host.gate.clone(),
@@ -232,7 +232,7 @@ impl Hosted {
             writing: Mutex::default(),
             is_master: Box::new(is_master),
         });
-        for registration in registration {
+        for registration in registrations {
             let added = hosted.add(
                 registration.name.clone(),
                 Origin::Registered(registration.clone()),
@@ -248,7 +248,7 @@ impl Hosted {
     }
 
     /// Prepares the servers of the configuration, replacing the earlier ones. Conversations
-    /// with unchanged servers go on. Blocks registration until the result is shown or dropped.
+    /// with unchanged servers go on. Blocks registration until the result is applied or dropped.
     /// Must be called within a runtime.
     ///
     /// # Errors
@@ -431,15 +431,15 @@ impl Hosted {
     fn persist(&self) -> Result<(), RegistrationError> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let open = self.open.load();
-        let shown = open.values().filter_map(|server| match &server.origin {
+        let exposed = open.values().filter_map(|server| match &server.origin {
             Origin::Registered(registration) => Some(registration),
             Origin::Configured(_) => None,
         });
         let unavailable = self.unavailable();
-        let registration: Vec<_> = shown
+        let registrations: Vec<_> = exposed
             .chain(unavailable.values().map(|unavailable| &unavailable.registration))
             .collect();
-        registration::write(&self.host.file, &registration)
+        registration::write(&self.host.file, &registrations)
     }
 }
 

@@ -15,6 +15,15 @@ pub fn nearer(one: Quota, other: Quota) -> Quota {
     std::cmp::min_by_key(one, other, key)
 }
 
+/// What an action demands of rate limits: as many slots of each as it counts as requests.
+#[derive(Debug, Clone, Copy)]
+pub struct Demand<'l> {
+    /// The limits that apply.
+    pub limits: &'l [Limit],
+    /// Number of requests that the action counts as.
+    pub requests: u32,
+}
+
 /// A rate limit and its current use.
 #[derive(Debug, Clone)]
 pub struct Usage {

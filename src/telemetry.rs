@@ -80,33 +80,33 @@ pub fn is_json() -> bool {
 }
 
 /// Prints a message for the user, whatever the log's level.
-pub fn info(words: &str) {
-    print("INFO", words);
+pub fn info(message: &str) {
+    print("INFO", message);
 }
 
 /// Prints a warning for the user, whatever the log's level.
-pub fn warn(words: &str) {
+pub fn warn(message: &str) {
     match is_json() {
-        true => print("WARN", words),
-        false => print("WARN", &format!("warning: {words}")),
+        true => print("WARN", message),
+        false => print("WARN", &format!("warning: {message}")),
     }
 }
 
 /// Prints an error for the user, whatever the log's level.
-pub fn error(words: &str) {
-    print("ERROR", words);
+pub fn error(message: &str) {
+    print("ERROR", message);
 }
 
-fn print(level: &str, words: &str) {
+fn print(level: &str, message: &str) {
     // Errors are ignored: standard error may be closed.
     if !is_json() {
-        let _ = writeln!(anstream::stderr().lock(), "agentgate: {words}");
+        let _ = writeln!(anstream::stderr().lock(), "agentgate: {message}");
         return;
     }
     let line = serde_json::json!({
         "timestamp": format!("{:.6}", jiff::Timestamp::now()),
         "level": level,
-        "fields": { "message": strip_str(words).to_string() },
+        "fields": { "message": strip_str(message).to_string() },
     });
     let _ = terminal::json_line(std::io::stderr().lock(), &line);
 }

@@ -19,7 +19,7 @@ pub fn needs_escape(character: char) -> bool {
 
 /// `text` with such characters escaped, as `\u{1b}`.
 #[must_use]
-pub fn shown(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         if needs_escape(character) {
@@ -98,9 +98,9 @@ mod tests {
 
     #[test]
     fn control_characters_are_escaped() {
-        assert_eq!(shown("a\x1b[31m\r\nb"), "a\\u{1b}[31m\\u{d}\\u{a}b");
-        assert_eq!(shown("a\u{202e}b\u{9b}c"), "a\\u{202e}b\\u{9b}c");
-        assert_eq!(shown("読み取り"), "読み取り");
+        assert_eq!(escaped("a\x1b[31m\r\nb"), "a\\u{1b}[31m\\u{d}\\u{a}b");
+        assert_eq!(escaped("a\u{202e}b\u{9b}c"), "a\\u{202e}b\\u{9b}c");
+        assert_eq!(escaped("読み取り"), "読み取り");
     }
 
     #[test]

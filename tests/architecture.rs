@@ -192,7 +192,7 @@ fn the_reader_of_sources_sees_what_it_must() {
 }
 
 #[test]
-fn what_stands_behind_tests_is_seen_and_tests_are_not() {
+fn code_after_test_modules_is_checked_and_tests_are_not() {
     let text = "use crate::json;\n#[cfg(test)]\nmod fixture;\n#[cfg(test)]\nuse crate::mcp;\n\
                 struct S<'a> {\n    #[cfg(test)]\n    seen: crate::rest::Seen<(u8, u8)>,\n    a: &'a str,\n}\n\
                 #[cfg(test)]\n#[expect(dead_code, reason = \"}\")]\nfn f(a: [u8; 2]) {\n    let _ = ('{', '\\'', crate::admin::X);\n}\n\

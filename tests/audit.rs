@@ -178,7 +178,7 @@ fn a_damaged_log_does_not_hold() {
 }
 
 #[test]
-fn a_purge_refuses_what_does_not_hold_unless_told_to() {
+fn purge_refuses_a_log_that_does_not_verify_unless_forced() {
     let (_folder, db) = log();
     let outsider = rusqlite::Connection::open(&db).unwrap();
     outsider.execute("UPDATE entry SET args = '{}' WHERE seq = 2", []).unwrap();
@@ -194,7 +194,7 @@ fn a_purge_refuses_what_does_not_hold_unless_told_to() {
 }
 
 #[test]
-fn a_log_that_has_lost_its_end_goes_on_once_that_is_accepted() {
+fn truncated_log_is_usable_after_the_loss_is_accepted() {
     let (_folder, db) = log();
     let none = audit(&db, &["accept-loss"]);
     assert!(text(&none).contains("nothing is missing"), "{none:?}");
@@ -241,7 +241,7 @@ fn a_log_that_cannot_be_read_is_exit_code_2_with_the_reason() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_error() {
+fn closed_output_is_no_error() {
     let (_folder, db) = log();
     for arguments in [&["export"][..], &["list", "--limit", "0", "--json"]] {
         let mut child =
@@ -255,7 +255,7 @@ fn a_reader_that_goes_away_is_no_error() {
 }
 
 #[test]
-fn tail_follows_and_goes_on_with_a_log_that_took_its_place() {
+fn tail_follows_and_continues_with_a_replaced_log() {
     let (folder, db) = log();
     let mut child = command(&db, &["tail", "-f", "--limit", "2", "--json"])
         .stdout(Stdio::piped())

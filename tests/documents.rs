@@ -228,7 +228,7 @@ fn links_lead_somewhere() {
 
 /// What somebody unpacks has what its README leads to.
 #[test]
-fn the_release_archive_has_what_the_readme_leads_to() {
+fn release_archive_contains_what_the_readme_links() {
     let workflow = fs::read_to_string(root().join(".github/workflows/release.yml")).unwrap();
     let copied = workflow.lines().find_map(|line| line.trim().strip_prefix("cp -r ")).unwrap();
     let copied: BTreeSet<&str> = copied.split(' ').collect();

@@ -290,7 +290,7 @@ fn the_compose_file_runs_the_image_with_nothing_it_does_not_need() {
 /// As the unit and the image have it: nobody's user, one folder to write to.
 #[cfg(target_os = "linux")]
 #[test]
-fn nobody_can_serve_with_a_folder_of_its_own() {
+fn the_user_nobody_can_serve_from_its_own_folder() {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
     const NOBODY: u32 = 65_534;
     let folder = tempfile::tempdir().unwrap();

@@ -100,7 +100,7 @@ fn check_tells_place_line_and_caret_and_exits_1() {
 }
 
 #[test]
-fn what_this_machine_has_seen_counts_only_where_it_is_asked_for() {
+fn seen_tools_are_used_only_with_the_option() {
     let home = Home::new();
     let policy = home.file("p.yaml", POLICY);
     home.file("seen/other.json", r#"{"server":"other","tools":["look"]}"#);
@@ -110,7 +110,7 @@ fn what_this_machine_has_seen_counts_only_where_it_is_asked_for() {
 }
 
 #[test]
-fn a_variable_that_is_one_of_ours_misspelt_is_told_once() {
+fn misspelt_variable_is_reported_once() {
     let home = Home::new();
     let mut command = Command::new(env!("CARGO_BIN_EXE_agentgate"));
     command.args(["check", "git"]).env("AGENTGATE_HOME", home.0.path());
@@ -133,7 +133,7 @@ fn test_exits_1_where_one_fails() {
 }
 
 #[test]
-fn without_a_name_what_the_configuration_has_is_tested() {
+fn test_without_arguments_runs_the_configured_policies() {
     let home = Home::new();
     let nothing = code(&home.run(&["test"], ""), 0);
     assert!(nothing.starts_with("Nothing to test: the configuration names no policy"), "{nothing}");
@@ -189,7 +189,7 @@ fn policies_are_listed_and_shown() {
 
 /// A broken file is an invalid policy, not a wrong command line, and the next is checked.
 #[test]
-fn what_is_no_text_is_an_invalid_policy() {
+fn binary_file_is_an_invalid_policy() {
     let home = Home::new();
     let good = home.file("good.yaml", POLICY);
     let bad = home.0.path().join("bad.yaml");
@@ -290,7 +290,7 @@ fn replay_shows_what_another_policy_would_decide_differently() {
 
 /// Without a policy on the command line: what `wrap` and `serve` would go by.
 #[test]
-fn what_the_configuration_names_decides_in_explain_and_replay() {
+fn configured_policies_decide_in_explain_and_replay() {
     let home = Home::new();
     let (rest, tool) = (
         r#"{"provider":"github","method":"GET","path":"/user"}"#,

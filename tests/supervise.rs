@@ -70,7 +70,7 @@ fn mirrors_exit_codes_and_signals() {
 }
 
 #[test]
-fn a_missing_command_is_127_and_says_so() {
+fn missing_command_exits_with_127_and_a_message() {
     let mut command = Command::new(AGENTGATE);
     command.arg("supervise").arg(format!("--parent={}", std::process::id()));
     let output = command.args(["--", "no-such-command-anywhere"]).output().expect("started");
@@ -80,7 +80,7 @@ fn a_missing_command_is_127_and_says_so() {
 }
 
 #[test]
-fn what_the_server_leaves_behind_ends_with_it() {
+fn processes_left_by_the_server_are_ended() {
     for leave in ["sleep 300 &", "setsid sleep 300 &", "(trap '' TERM; exec setsid sleep 300) &"] {
         let mut child = supervise(&format!("{leave} echo $!; exit 3")).spawn().expect("started");
         let grandchild = first_line(&mut child);

@@ -60,7 +60,7 @@ impl Said {
 
 /// What keeps a gate from starting is named once, with where it is.
 #[test]
-fn a_cause_is_told_once() {
+fn cause_is_reported_once() {
     let home = Home::new();
     let mut wrap = home.command(&["wrap", "https://mcp.example.com/mcp"]);
     let nowhere = home.path().join("nowhere");
@@ -104,7 +104,7 @@ fn options_behind_the_command_do_not_go_unnoticed() {
 }
 
 #[test]
-fn what_cannot_be_meant_is_refused_in_words() {
+fn invalid_options_are_refused_with_a_message() {
     let home = Home::new();
     home.run(&["agents", "create", "bot"]);
     for (args, expected) in [
@@ -191,7 +191,7 @@ fn help_has_each_option_under_its_heading() {
 // === What the environment says ===
 
 #[test]
-fn a_switch_in_the_environment_is_on_unless_it_says_no() {
+fn boolean_variables_are_on_unless_false() {
     let home = Home::new();
     for on in ["1", "0", "yes", ""] {
         let mut login = home.command(&["login", "http://127.0.0.1:9/mcp"]);
@@ -269,7 +269,7 @@ fn denied_tools_are_hidden_by_a_variable_too() {
 }
 
 #[test]
-fn who_is_refused_learns_where_the_rule_belongs() {
+fn suggested_rule_names_its_position() {
     let home = Home::new();
     let file = home.path().join("team.yaml");
     let file = file.to_str().unwrap();
@@ -308,7 +308,7 @@ fn who_is_refused_learns_where_the_rule_belongs() {
 // === What comes out where ===
 
 #[test]
-fn a_server_is_heard_by_inspect_only_where_it_fails() {
+fn inspect_shows_stderr_only_on_failure() {
     let home = Home::new();
     let noisy = format!("echo noise >&2; exec {AGENTGATE} demo-server");
     let listed = home.run(&["inspect", "--", "sh", "-c", &noisy]);
@@ -372,7 +372,7 @@ fn stop(child: &std::process::Child) {
 }
 
 #[test]
-fn a_master_key_is_not_printed_where_it_would_be_kept() {
+fn master_key_is_not_printed_to_logs() {
     let key = |said: &[String]| said.iter().any(|line| line.contains("agm_"));
     let path = |said: &[String]| said.iter().any(|line| line.contains("master.key"));
     let shown = served(&Home::new(), &[], Stdio::piped());
@@ -386,7 +386,7 @@ fn a_master_key_is_not_printed_where_it_would_be_kept() {
 }
 
 #[test]
-fn all_that_a_service_says_is_json() {
+fn json_log_format_applies_to_all_output() {
     let home = Home::new();
     let config = home.path().join("config.yaml");
     let check = |said: &[String], expected: &str| {

@@ -29,7 +29,7 @@ pub(super) fn warn_of_typos(command: &Command) {
     }
     let known = known();
     for name in ours.iter().filter(|name| !known.contains(*name)) {
-        let shown = terminal::shown(name);
+        let shown = terminal::escaped(name);
         match meant(name, &known) {
             Some(meant) => {
                 telemetry::warn(&format!("there is no variable {shown}; did you mean {meant}?"))

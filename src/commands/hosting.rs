@@ -17,17 +17,17 @@ use crate::rest::credentials::Source;
 /// Errors in the configuration of servers, by name.
 type Problems = Vec<(String, String)>;
 
-/// Sets up every server with a URL or command, by `show`.
+/// Sets up every server with a URL or command, by `set_up`.
 ///
 /// # Errors
 /// All errors of all servers, with their lines in the file.
-pub(super) fn shown<T>(
+pub(super) fn set_up_servers<T>(
     settings: &Settings,
-    show: impl FnOnce(Vec<Configured>) -> Result<T, RegistrationError>,
+    set_up: impl FnOnce(Vec<Configured>) -> Result<T, RegistrationError>,
 ) -> anyhow::Result<T> {
     let (configured, mut problems) = configured(settings);
-    match show(configured) {
-        Ok(shown) if problems.is_empty() => return Ok(shown),
+    match set_up(configured) {
+        Ok(done) if problems.is_empty() => return Ok(done),
         Err(RegistrationError::Servers(more)) => {
             problems.extend(more.into_iter().map(|(name, error)| (name, error.to_string())));
         }
@@ -50,21 +50,21 @@ fn configured(settings: &Settings) -> (Vec<Configured>, Problems) {
 }
 
 fn error_of(settings: &Settings, problems: &Problems) -> anyhow::Error {
-    let (mut placed, mut said) = (Diagnostics::default(), Vec::new());
+    let (mut diagnostics, mut messages) = (Diagnostics::default(), Vec::new());
     for (name, what) in problems {
         let what = format!("servers.{name}: {what}");
         // Findings in a policy's file contain their position already.
         let is_placed = what.contains('\n');
         let place = || settings.spans().at_server(name, what.clone());
         match (!is_placed).then(place).flatten() {
-            Some(finding) => placed.push(finding),
-            None => said.push(what),
+            Some(finding) => diagnostics.push(finding),
+            None => messages.push(what),
         }
     }
-    if !placed.is_empty() {
-        said.push(format!("the configuration does not load\n{}", placed.coloured()));
+    if !diagnostics.is_empty() {
+        messages.push(format!("the configuration does not load\n{}", diagnostics.coloured()));
     }
-    anyhow::anyhow!(said.join("\n"))
+    anyhow::anyhow!(messages.join("\n"))
 }
 
 /// Settings of servers that are registered at run time.
@@ -136,13 +136,13 @@ fn server_of(
 pub(super) fn headers_of(
     settings: &Settings,
     (name, server): (&str, &Server),
-    but: &HeaderMap,
+    given: &HeaderMap,
 ) -> anyhow::Result<HeaderMap> {
     let problems = |error| vec![(name.to_owned(), format!("{error:#}"))];
-    headers(server, but).map_err(|error| error_of(settings, &problems(error)))
+    headers(server, given).map_err(|error| error_of(settings, &problems(error)))
 }
 
-fn headers(server: &Server, but: &HeaderMap) -> anyhow::Result<HeaderMap> {
+fn headers(server: &Server, given: &HeaderMap) -> anyhow::Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     let of_bearer = server.credential.as_ref().map(|source| (AUTHORIZATION, "Bearer ", source));
     let named = server.headers.iter().map(|(name, source)| {
@@ -151,7 +151,7 @@ fn headers(server: &Server, but: &HeaderMap) -> anyhow::Result<HeaderMap> {
     });
     for header in of_bearer.map(Ok::<_, anyhow::Error>).into_iter().chain(named) {
         let (name, before, source) = header?;
-        if but.contains_key(&name) {
+        if given.contains_key(&name) {
             continue;
         }
         let value = source.read().map_err(anyhow::Error::msg)?;

@@ -1,7 +1,7 @@
 //! `agentgate inspect`: what a server offers, and what the policy would decide
 //! about each tool. Nothing is called.
 
-mod asking;
+mod tools;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -41,7 +41,7 @@ pub(super) fn run(args: &InspectArgs) -> anyhow::Result<Done> {
     let name = name_of(args.server.name.as_deref(), &args.command, url, &settings)?;
     let policies = policies::load(&settings.policies_for(&name, &args.decide), &settings)?;
     let trusted = settings.trust(&name, args.server.trust) == Trust::Server;
-    let listed = asking::list(args)?;
+    let listed = tools::list(args)?;
     seen_tools::save(&settings.home, &name, listed.iter().map(|tool| tool.name.clone()).collect());
     let rows = judge(&listed, &name, trusted, &settings.agent, &policies.current());
     if let Some(path) = &args.write_policy {
@@ -134,7 +134,7 @@ fn lines_of(rows: &[Row], with_declared: bool) -> String {
     for row in rows {
         let decision = row.verdict.decision.as_str();
         table.add_row(columns([
-            terminal::shown(&row.hints.tool),
+            terminal::escaped(&row.hints.tool),
             declared(&row.hints.declared),
             row.hints.in_force.map_or_else(|| "-".to_owned(), in_words),
             if row.depends { format!("{decision} *") } else { decision.to_owned() },

@@ -126,7 +126,7 @@ pub(super) fn run(command: &PoliciesCommand) -> anyhow::Result<Done> {
                 let about = about.as_deref().map(first_sentence).unwrap_or_default();
                 let place = place.as_ref().map(|place| format!(" ({place})")).unwrap_or_default();
                 let line = format!("{name:width$}  {about}{place}");
-                writeln!(output, "{}", terminal::shown(line.trim_end()))?;
+                writeln!(output, "{}", terminal::escaped(line.trim_end()))?;
             }
         }
         PoliciesCommand::Show(args) => {

@@ -50,7 +50,7 @@ pub(super) fn run(args: &SetupArgs) -> anyhow::Result<Done> {
     let failed = lines.iter().any(|line| line.outcome == "failed");
     let is_unknown = |name: &&String| !lines.iter().any(|line| line.server.as_ref() == Some(*name));
     if let Some(unknown) = args.servers.iter().find(is_unknown).filter(|_| !failed) {
-        anyhow::bail!("no client has a server `{}`", terminal::shown(unknown));
+        anyhow::bail!("no client has a server `{}`", terminal::escaped(unknown));
     }
     let mut out = anstream::stdout().lock();
     for line in &lines {
@@ -155,11 +155,11 @@ impl Line {
         let Self { outcome, client, file, .. } = self;
         write!(out, "{outcome:<9}  {client}")?;
         if let Some(server) = &self.server {
-            write!(out, " `{}`", terminal::shown(server))?;
+            write!(out, " `{}`", terminal::escaped(server))?;
         }
-        write!(out, " in {}", terminal::shown(file))?;
+        write!(out, " in {}", terminal::escaped(file))?;
         match &self.detail {
-            Some(detail) => writeln!(out, ": {}", terminal::shown(detail)),
+            Some(detail) => writeln!(out, ": {}", terminal::escaped(detail)),
             None => writeln!(out),
         }
     }

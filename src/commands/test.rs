@@ -49,7 +49,7 @@ pub(super) fn run(args: &TestArgs) -> anyhow::Result<Done> {
         [] => {
             let (names, lookup) = of_configuration(args)?;
             if !args.json {
-                writeln!(output, "{}", terminal::shown(&told(&names, &lookup)))?;
+                writeln!(output, "{}", terminal::escaped(&told(&names, &lookup)))?;
             }
             (names, lookup)
         }

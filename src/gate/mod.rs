@@ -19,7 +19,7 @@ use arc_swap::ArcSwap;
 use crate::action::{Action, Payload, Target, Transport};
 use crate::intent::{self, Intent};
 use crate::policy::{Mode, Policy, annotations};
-use crate::rate::Usage;
+use crate::rate::{Demand, Usage};
 use crate::store::audit::{Completion, Draft, Outcome, Recorded, RowId};
 use crate::store::{Store, StoreError, redact};
 use crate::verdict::{Decision, Denial, Quota, Reason, Stage, Verdict};
@@ -149,8 +149,8 @@ impl Gate {
         };
         let began = Instant::now();
         let requests = if policy.limits().is_empty() { 1 } else { intent::requests(&action) };
-        let limited = (policy.limits(), requests);
-        let recorded = self.store.record_all(&action.agent, limited, judge).await;
+        let demand = Demand { limits: policy.limits(), requests };
+        let recorded = self.store.record_all(&action.agent, demand, judge).await;
         self.hooks.on_decision(&action, recorded.as_ref().ok(), began.elapsed());
         match recorded {
             Ok((row, verdict)) if verdict.lets_through() => {

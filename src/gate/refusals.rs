@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::unauthenticated::{Count, HeldBack, Unauthenticated, Windows};
+use super::unauthenticated::{Count, PendingCount, Unauthenticated, Windows};
 use super::{Gate, Hooks};
 use crate::action::{Action, Agent, Malformed, Target, Transport};
 
@@ -59,7 +59,7 @@ impl Refusals {
         let malformed = Malformed::unidentified(server, what);
         let row = self.record_malformed(Agent::unidentified(), malformed).await;
         if row.is_none() {
-            self.unauthenticated.hold_back(window, more + 1);
+            self.unauthenticated.add_back(window, more + 1);
         }
         self.unauthenticated.set_row(window, row.clone());
         row
@@ -84,7 +84,7 @@ impl Refusals {
     async fn write_counts(&self, which: Windows) {
         // Without hooks: each request has been counted already.
         let gate = self.gate.clone().with_hooks(Hooks::default());
-        for HeldBack { source, server, what, count } in
+        for PendingCount { source, server, what, count } in
             self.unauthenticated.take(which, Instant::now())
         {
             let from = source.map_or("many sources".to_owned(), |source| source.to_string());
@@ -92,7 +92,7 @@ impl Refusals {
             let malformed = Malformed::unidentified(&server, what);
             let row = self.record_malformed_under(&gate, Agent::unidentified(), malformed).await;
             if row.is_none() {
-                self.unauthenticated.hold_back(source, count);
+                self.unauthenticated.add_back(source, count);
             }
             self.unauthenticated.set_row(source, row);
         }

@@ -67,7 +67,7 @@ pub(super) enum Count {
 
 /// Requests not covered by a row yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct HeldBack {
+pub(super) struct PendingCount {
     /// `None` for the shared window.
     pub(super) source: Option<IpAddr>,
     /// Target of the latest request.
@@ -121,14 +121,14 @@ impl Unauthenticated {
     }
 
     /// Adds back `count` requests that could not be written.
-    pub(super) fn hold_back(&self, source: Option<IpAddr>, count: u64) {
+    pub(super) fn add_back(&self, source: Option<IpAddr>, count: u64) {
         if let Some(window) = self.counts().windows.get_mut(&source) {
             window.unwritten += count;
         }
     }
 
     /// Takes the counts of `which` windows at `at`, and starts new windows.
-    pub(super) fn take(&self, which: Windows, at: Instant) -> Vec<HeldBack> {
+    pub(super) fn take(&self, which: Windows, at: Instant) -> Vec<PendingCount> {
         let mut due = Vec::new();
         for (source, window) in &mut self.counts().windows {
             let has_ended = at.duration_since(window.began) >= WINDOW;
@@ -136,7 +136,7 @@ impl Unauthenticated {
                 let count = std::mem::take(&mut window.unwritten);
                 let (server, what) = window.last.clone();
                 (window.began, window.row) = (at, None);
-                due.push(HeldBack { source: *source, server, what, count });
+                due.push(PendingCount { source: *source, server, what, count });
             }
         }
         due
@@ -190,7 +190,7 @@ mod tests {
         let unauthenticated = Unauthenticated::default();
         let source: IpAddr = [127, 0, 0, 1].into();
         let start = Instant::now();
-        let held = |count| HeldBack {
+        let held = |count| PendingCount {
             source: Some(source),
             server: "notion".to_owned(),
             what: "no key".to_owned(),
@@ -208,7 +208,7 @@ mod tests {
         unauthenticated.set_row(Some(source), Some("row".to_owned()));
         let next = unauthenticated.count(source, start + WINDOW, ("notion", "no key"));
         assert!(matches!(next, Count::Added { row: Some(_), .. }), "{next:?}");
-        unauthenticated.hold_back(Some(source), 2);
+        unauthenticated.add_back(Some(source), 2);
         assert_eq!(unauthenticated.take(Windows::All, start + WINDOW), [held(3)]);
         assert_eq!(
             (unauthenticated.take(Windows::All, start + WINDOW), unauthenticated.next_end()),

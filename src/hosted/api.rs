@@ -147,7 +147,7 @@ async fn answer(
     match front::read(&mut parts, body, who, held).await {
         Ok(incoming) => {
             let answer = server.backend.answer(incoming).await;
-            let answer = decision_headers::delivered(answer, &hosted.host.answer_memory);
+            let answer = decision_headers::deliver(answer, &hosted.host.answer_memory);
             let directory = Arc::clone(&hosted.host.directory);
             until_revoked(answer, move || directory.holder_of(&known.key_id).is_some())
         }

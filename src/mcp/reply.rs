@@ -128,25 +128,25 @@ fn decision(denial: &Denial) -> Value {
 /// The response to a refused `tools/call`, without a line end.
 #[must_use]
 pub fn refused_call(id: Option<&[u8]>, call: &Call, denial: &Denial) -> Reply {
-    let words = refusal_message(&format!("`{}`", brief(&call.name)), denial);
+    let text = refusal_message(&format!("`{}`", brief(&call.name)), denial);
     if call.task {
         // A client that asked for a task expects a task, not a result.
-        let line = error(id, REFUSED, &words, Some(decision(denial)));
+        let line = error(id, REFUSED, &text, Some(decision(denial)));
         return Reply::refusal(line, Responder::Gate, denial);
     }
     let form = match era::is_stateless(&call.meta) {
         true => Form::StatelessResult,
         false => Form::Result,
     };
-    let result = refused_result(&words, form, denial);
+    let result = refused_result(&text, form, denial);
     Reply::refusal(line(id, "result", &result), Responder::Gate, denial)
 }
 
 /// The response to any other refused request, without a line end.
 #[must_use]
 pub fn refused_method(id: Option<&[u8]>, method: &str, denial: &Denial) -> Reply {
-    let words = refusal_message(&format!("`{}`", brief(method)), denial);
-    Reply::refusal(error(id, REFUSED, &words, Some(decision(denial))), Responder::Gate, denial)
+    let text = refusal_message(&format!("`{}`", brief(method)), denial);
+    Reply::refusal(error(id, REFUSED, &text, Some(decision(denial))), Responder::Gate, denial)
 }
 
 /// Form of a response that replaces one in which the server asks for something.
@@ -165,10 +165,10 @@ pub enum Form {
 #[must_use]
 pub fn refused_within(id: &[u8], method: &str, form: Form, denial: &Denial) -> Reply {
     let what = format!("`{}`, which the server asks for before it goes on,", brief(method));
-    let words = refusal_message(&what, denial);
+    let text = refusal_message(&what, denial);
     let line = match form {
-        Form::Error => error(Some(id), REFUSED, &words, Some(decision(denial))),
-        form => line(Some(id), "result", &refused_result(&words, form, denial)),
+        Form::Error => error(Some(id), REFUSED, &text, Some(decision(denial))),
+        form => line(Some(id), "result", &refused_result(&text, form, denial)),
     };
     Reply::refusal(line, Responder::Gate, denial)
 }
@@ -176,17 +176,17 @@ pub fn refused_within(id: &[u8], method: &str, form: Form, denial: &Denial) -> R
 /// The response to a request whose own response is ambiguous, without a line end.
 #[must_use]
 pub fn withheld(id: &[u8], fault: &Fault, denial: &Denial) -> Reply {
-    let words = format!("AgentGate did not pass the server's answer on: {fault}");
+    let text = format!("AgentGate did not pass the server's answer on: {fault}");
     Reply::refusal(
-        error(Some(id), UPSTREAM, &words, Some(decision(denial))),
+        error(Some(id), UPSTREAM, &text, Some(decision(denial))),
         Responder::Gate,
         denial,
     )
 }
 
-fn refused_result(words: &str, form: Form, denial: &Denial) -> Value {
+fn refused_result(text: &str, form: Form, denial: &Denial) -> Value {
     let mut result = json!({
-        "content": [{ "type": "text", "text": words }],
+        "content": [{ "type": "text", "text": text }],
         "isError": true,
         era::META: decision(denial),
     });
@@ -200,10 +200,10 @@ fn refused_result(words: &str, form: Form, denial: &Denial) -> Value {
 /// ends.
 #[must_use]
 pub fn unreadable(message: &Unreadable, denial: &Denial) -> Vec<Reply> {
-    let words = format!("AgentGate did not pass this message on: {}", message.fault.what);
+    let text = format!("AgentGate did not pass this message on: {}", message.fault.what);
     let code = message.fault.code;
     let answer = |id: &Option<Vec<u8>>| {
-        let line = error(id.as_deref(), code, &words, Some(decision(denial)));
+        let line = error(id.as_deref(), code, &text, Some(decision(denial)));
         Reply::refusal(line, Responder::GateToUnreadable, denial)
     };
     message.ids.iter().map(answer).collect()
@@ -228,16 +228,16 @@ pub fn cancelled(id: &[u8]) -> String {
 /// The response to a request in the same batch as a refused one.
 #[must_use]
 pub fn batch_refused(id: &[u8]) -> String {
-    let words = "AgentGate refused another request of this batch, and a batch goes as a whole; \
+    let text = "AgentGate refused another request of this batch, and a batch goes as a whole; \
                  send this request by itself";
-    error(Some(id), REFUSED, words, None)
+    error(Some(id), REFUSED, text, None)
 }
 
 /// The response to a message over the size limit.
 #[must_use]
 pub fn too_large(id: Option<&[u8]>, max: usize) -> String {
-    let words = format!("the message is larger than {max} bytes (agentgate wrap --max-message)");
-    error(id, TOO_MUCH, &words, None)
+    let text = format!("the message is larger than {max} bytes (agentgate wrap --max-message)");
+    error(id, TOO_MUCH, &text, None)
 }
 
 /// The response to a request whose own response did not fit into memory.
@@ -248,8 +248,8 @@ pub fn no_memory(id: Option<&[u8]>) -> String {
 
 /// The response to a request whose server is unreachable or failed.
 #[must_use]
-pub fn upstream_failed(id: Option<&[u8]>, words: &str) -> String {
-    error(id, UPSTREAM, words, None)
+pub fn upstream_failed(id: Option<&[u8]>, text: &str) -> String {
+    error(id, UPSTREAM, text, None)
 }
 
 /// The response to a request while too many are in flight.

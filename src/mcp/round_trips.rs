@@ -164,7 +164,7 @@ mod tests {
     }
 
     /// What `answer`, an answer of the server's, asks after `request`.
-    fn asked(request: &str, answer: &str) -> Vec<Fingerprint> {
+    fn fingerprints(request: &str, answer: &str) -> Vec<Fingerprint> {
         let message = server_requests::read(answer.as_bytes(), Framing::Lines).unwrap().unwrap();
         input_requests(answer.as_bytes(), &message.requests, round_trip(request).unwrap().as_ref())
     }
@@ -176,8 +176,8 @@ mod tests {
 
     #[test]
     fn input_responses_must_match_request_state_and_name() {
-        let asked = asked(CALL, ASKS);
-        assert_eq!(asked.len(), 1);
+        let fingerprints = fingerprints(CALL, ASKS);
+        assert_eq!(fingerprints.len(), 1);
         for (params, fits) in [
             (
                 r#""name":"x","arguments":{"a":1,"b":[]},"requestState":"s","inputResponses":{"q":1}"#,
@@ -211,10 +211,10 @@ mod tests {
         ] {
             let again = format!(r#"{{"id":2,"method":"tools/call","params":{{{params}}}}}"#);
             let answers = round_trip(&again).unwrap().unwrap().responses;
-            assert_eq!(answers == asked, fits, "{params}");
+            assert_eq!(answers == fingerprints, fits, "{params}");
         }
         let prompt = r#"{"id":2,"method":"prompts/get","params":{"name":"x","arguments":{"a":1,"b":[]},"requestState":"s","inputResponses":{"q":1}}}"#;
-        assert_ne!(round_trip(prompt).unwrap().unwrap().responses, asked);
+        assert_ne!(round_trip(prompt).unwrap().unwrap().responses, fingerprints);
     }
 
     #[test]
@@ -224,7 +224,7 @@ mod tests {
             round_trip(&update).unwrap().unwrap().responses
         };
         let get = r#"{"id":1,"method":"tasks/get","params":{"taskId":"t"}}"#;
-        let of_task = asked(
+        let of_task = fingerprints(
             get,
             r#"{"id":1,"result":{"taskId":"t","status":"input_required","inputRequests":{"q":{"method":"x"}}}}"#,
         );
@@ -232,7 +232,7 @@ mod tests {
             r#"{"method":"notifications/tasks","params":{"taskId":"t","inputRequests":{"q":{"method":"x"}}}}"#,
             r#"{"id":1,"result":{"task":{"taskId":"t","inputRequests":{"q":{"method":"x"}}}}}"#,
         ] {
-            assert_eq!(asked(get, same), of_task, "{same}");
+            assert_eq!(fingerprints(get, same), of_task, "{same}");
         }
         assert_eq!(update(r#""taskId":"t","inputResponses":{"q":{}}"#), of_task);
         assert_ne!(update(r#""taskId":"u","inputResponses":{"q":{}}"#), of_task);

@@ -82,16 +82,16 @@ pub fn read(message: &[u8], framing: Framing) -> Result<Option<ServerMessage<'_>
 
 /// Whether it is an object without any member that makes it a message.
 fn is_no_message(message: &[u8]) -> bool {
-    let mut says = false;
+    let mut has_key = false;
     let read = Reader::new(message).and_then(|mut reader| {
         reader.object(|reader, key| {
             let folded = fold(key);
-            says |= MESSAGE_KEYS.iter().any(|known| fold(known) == folded);
+            has_key |= MESSAGE_KEYS.iter().any(|known| fold(known) == folded);
             reader.raw().map(drop)
         })?;
         reader.finish()
     });
-    read.is_ok() && !says
+    read.is_ok() && !has_key
 }
 
 fn requests_in(message: &[u8], content: &Content<'_>) -> Result<Vec<ServerRequest>, Fault> {
@@ -198,7 +198,7 @@ mod tests {
     use serde_json::json;
 
     /// What is asked, each as its method and its parameters; `None` for no message.
-    fn asked(message: &str) -> Result<Option<Vec<String>>, String> {
+    fn methods(message: &str) -> Result<Option<Vec<String>>, String> {
         let message = read(message.as_bytes(), Framing::Lines).map_err(|fault| fault.what)?;
         Ok(message.map(|read| {
             let own = match read.message.content {
@@ -241,7 +241,7 @@ mod tests {
             (r#"{"id":1,"result":{"structuredContent":{"inputRequests":1}}}"#.to_owned(), vec![]),
         ] {
             let expected = expected.into_iter().map(str::to_owned).collect();
-            assert_eq!(asked(&message), Ok(Some(expected)), "{message}");
+            assert_eq!(methods(&message), Ok(Some(expected)), "{message}");
         }
     }
 
@@ -278,12 +278,12 @@ mod tests {
             "{\"id\":1,\"x\":\r{\"id\":1,\"method\":\"roots/list\"}\r,\"result\":1}",
             r#"{"id":1,"result":"\ud800"}"#,
         ] {
-            assert!(asked(message).is_err(), "{message}: {:?}", asked(message));
+            assert!(methods(message).is_err(), "{message}: {:?}", methods(message));
         }
         let many: serde_json::Map<_, _> =
             (0..=MAX_REQUESTS).map(|n| (n.to_string(), json!({"method": "x"}))).collect();
         let message = json!({"id": 1, "result": {"inputRequests": many}}).to_string();
-        assert!(asked(&message).unwrap_err().contains("more than"));
+        assert!(methods(&message).unwrap_err().contains("more than"));
     }
 
     #[test]
@@ -296,7 +296,7 @@ mod tests {
             r#"{"detail":"Method Not Allowed"}"#,
             "<html><body>502</body></html>",
         ] {
-            assert_eq!(asked(line), Ok(None), "{line}");
+            assert_eq!(methods(line), Ok(None), "{line}");
         }
     }
 
@@ -332,7 +332,7 @@ mod tests {
             let asks = holds("method", &|value| value.eq_ignore_ascii_case("\"roots/list\""))
                 || holds("result", &is_asking)
                 || holds("method", &|value| value.starts_with('"')) && holds("params", &is_asking);
-            let found = asked(&message);
+            let found = methods(&message);
             if asks && let Ok(found) = &found {
                 let found = found.clone().unwrap_or_default();
                 prop_assert!(found.iter().any(|one| one.starts_with("roots/list")), "{message}: {found:?}");

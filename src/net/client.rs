@@ -345,7 +345,7 @@ mod tests {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = silent.local_addr().unwrap();
         let short = Duration::from_millis(50);
-        for (uri, says) in [
+        for (uri, expected) in [
             ("https://mcp.example.com/".to_owned(), format!("through the proxy http://{address}")),
             (format!("https://{address}/"), "the connection was not ready within".to_owned()),
         ] {
@@ -357,7 +357,7 @@ mod tests {
             let request = Request::get(uri).body(Body::empty()).unwrap();
             let refused = client.send(request, TIMEOUT).await.unwrap_err();
             assert!(matches!(refused, SendError::Connect(_)), "{refused:?}");
-            assert!(refused.to_string().contains(&says), "{refused}");
+            assert!(refused.to_string().contains(&expected), "{refused}");
         }
     }
 

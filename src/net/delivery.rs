@@ -21,13 +21,13 @@ use super::body::{Next, lengthened};
 use super::memory::{MemoryBudget, SMALL};
 
 /// How long a client may take to read an answer while others wait for memory.
-pub(crate) const TAKE_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Reading this many bytes extends the time by a second.
 const MIN_RATE: usize = 64 << 10;
 
 /// Maximum time to hold an answer beyond the budget, however much of it is read. Also used
-/// instead of [`TAKE_TIMEOUT`] if only the answer's own sender waits. Less than the time that
+/// instead of [`READ_TIMEOUT`] if only the answer's own sender waits. Less than the time that
 /// others wait.
 const OVERDRAFT_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -48,7 +48,7 @@ struct Answer {
     is_overdraft: bool,
     since: Instant,
     /// Number of bytes that its client has read.
-    taken: usize,
+    read: usize,
     is_reclaimed: bool,
     /// The body that its client reads from, once that has begun.
     delivery: Weak<Pending>,
@@ -73,7 +73,7 @@ impl Held {
             sender: Arc::clone(sender),
             is_overdraft,
             since: Instant::now(),
-            taken: 0,
+            read: 0,
             is_reclaimed: false,
             delivery: Weak::new(),
         };
@@ -116,7 +116,7 @@ impl Held {
 
     /// Registers `pending` as the reader of `bytes`. `None` if they are not held; `Some(false)`
     /// if they were dropped.
-    fn deliver(&mut self, bytes: &[u8], pending: &Arc<Pending>) -> Option<bool> {
+    fn register_delivery(&mut self, bytes: &[u8], pending: &Arc<Pending>) -> Option<bool> {
         let found = self.0.range_mut(..=address(bytes)).next_back();
         let (_, answer) = found.filter(|(start, answer)| answer.has(**start, bytes))?;
         answer.delivery = Arc::downgrade(pending);
@@ -124,10 +124,10 @@ impl Held {
     }
 
     /// Records that the client has read `bytes`.
-    fn took(&mut self, bytes: &[u8]) {
+    fn record_read(&mut self, bytes: &[u8]) {
         let found = self.0.range_mut(..=address(bytes)).next_back();
         if let Some((_, answer)) = found.filter(|(start, answer)| answer.has(**start, bytes)) {
-            answer.taken += bytes.len();
+            answer.read += bytes.len();
         }
     }
 }
@@ -136,8 +136,8 @@ impl Answer {
     /// The time from which it may be dropped if `sender` waits.
     fn due(&self, sender: &str) -> Instant {
         let is_own = *self.sender == *sender;
-        let timeout = if is_own { OVERDRAFT_TIMEOUT } else { TAKE_TIMEOUT };
-        let timeout = timeout + Duration::from_secs((self.taken / MIN_RATE) as u64);
+        let timeout = if is_own { OVERDRAFT_TIMEOUT } else { READ_TIMEOUT };
+        let timeout = timeout + Duration::from_secs((self.read / MIN_RATE) as u64);
         let most = if self.is_overdraft { OVERDRAFT_TIMEOUT } else { timeout };
         self.since + timeout.min(most)
     }
@@ -155,7 +155,7 @@ impl Overdue {
 
     /// Drops the rest of the answer. Must not be called under the budget's lock, which dropping
     /// takes.
-    pub(super) fn give_way(self) {
+    pub(super) fn drop_rest(self) {
         let Self { pending, sender, len } = self;
         let row = pending.as_ref().and_then(|pending| pending.row.as_ref()?.to_str().ok());
         tracing::warn!(%sender, bytes = len, row, "an answer was cut off: {Reclaimed}");
@@ -222,7 +222,7 @@ impl Pending {
         match next.map(|frame| frame.map(Frame::into_data)) {
             Some(Ok(Ok(data))) => {
                 content.is_held = data.len() > SMALL
-                    && budget.with_held(|held| held.deliver(&data, self)).is_some();
+                    && budget.with_held(|held| held.register_delivery(&data, self)).is_some();
                 content.rest = data;
             }
             Some(Ok(Err(other))) => content.ahead = Some(Some(Ok(other))),
@@ -268,7 +268,7 @@ impl HttpBody for Delivery {
                 },
                 end => return Poll::Ready(end),
             };
-            match self.budget.with_held(|held| held.deliver(&data, &self.pending)) {
+            match self.budget.with_held(|held| held.register_delivery(&data, &self.pending)) {
                 Some(true) => (content.rest, content.is_held) = (data, true),
                 None => return Poll::Ready(Some(Ok(Frame::data(data)))),
                 Some(false) => {
@@ -284,7 +284,7 @@ impl HttpBody for Delivery {
         // Copied: a slice would keep the whole allocation.
         let length = content.rest.len().min(SMALL);
         let part = content.rest.split_to(length);
-        self.budget.with_held(|held| held.took(&part));
+        self.budget.with_held(|held| held.record_read(&part));
         Poll::Ready(Some(Ok(Frame::data(Bytes::copy_from_slice(&part)))))
     }
 

@@ -27,7 +27,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::delivery::{Held, TAKE_TIMEOUT, address};
+use super::delivery::{Held, READ_TIMEOUT, address};
 pub(crate) use stream::StreamReservation;
 
 /// Maximum total size of held bodies, in bytes; more if two of the largest allowed body exceed
@@ -53,13 +53,13 @@ pub struct MemoryBudget(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    taken: Mutex<Taken>,
+    usage: Mutex<Usage>,
     /// Notified when memory is released or may be.
     released: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Taken {
+struct Usage {
     all: usize,
     by_sender: HashMap<Arc<str>, usize>,
     /// Senders with an answer beyond their share.
@@ -71,7 +71,7 @@ struct Taken {
     /// Complete answers that have not been read by their clients.
     held: Held,
     /// Senders an answer of which was dropped, and when.
-    gave_way: HashMap<Arc<str>, Instant>,
+    reclaimed_from: HashMap<Arc<str>, Instant>,
     /// Time when an answer was last dropped: releasing its memory takes a moment.
     reclaimed: Option<Instant>,
 }
@@ -97,7 +97,7 @@ pub struct SenderBudget {
 pub struct Reservation {
     budget: MemoryBudget,
     sender: Arc<str>,
-    holds: Holds,
+    purpose: Purpose,
     bytes: usize,
     /// Whether it may exceed its sender's share.
     exceeds_share: bool,
@@ -107,7 +107,7 @@ pub struct Reservation {
 
 /// What a reservation is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Holds {
+enum Purpose {
     /// A request: refused when memory is short.
     Request,
     /// An answer: waits for memory.
@@ -118,7 +118,7 @@ impl MemoryBudget {
     /// An empty reservation for a request of `sender`.
     #[must_use]
     pub fn reservation(&self, sender: &Arc<str>) -> Reservation {
-        self.begin(sender, Holds::Request)
+        self.begin(sender, Purpose::Request)
     }
 
     /// The budget for answers to `sender`.
@@ -135,33 +135,34 @@ impl MemoryBudget {
         reservation
     }
 
-    fn begin(&self, sender: &Arc<str>, holds: Holds) -> Reservation {
+    fn begin(&self, sender: &Arc<str>, purpose: Purpose) -> Reservation {
         let (budget, sender) = (self.clone(), Arc::clone(sender));
-        Reservation { budget, sender, holds, bytes: 0, exceeds_share: false, is_overdraft: false }
+        Reservation { budget, sender, purpose, bytes: 0, exceeds_share: false, is_overdraft: false }
     }
 
-    fn taken(&self) -> MutexGuard<'_, Taken> {
-        self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    fn usage(&self) -> MutexGuard<'_, Usage> {
+        self.0.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Accesses the complete but unread answers.
-    pub(super) fn with_held<T>(&self, look: impl FnOnce(&mut Held) -> T) -> T {
-        look(&mut self.taken().held)
+    pub(super) fn with_held<T>(&self, access: impl FnOnce(&mut Held) -> T) -> T {
+        access(&mut self.usage().held)
     }
 
     /// Drops an overdue answer for `sender`, which waits for memory. If there is none, returns
     /// the time to try again.
     fn reclaim(&self, sender: &Arc<str>) -> Option<Instant> {
-        let mut taken = self.taken();
+        let mut usage = self.usage();
         let now = Instant::now();
-        if let Some(again) = taken.reclaimed.map(|at| at + RECLAIM_PAUSE).filter(|at| *at > now) {
+        if let Some(again) = usage.reclaimed.map(|at| at + RECLAIM_PAUSE).filter(|at| *at > now) {
             return Some(again);
         }
-        let Taken { by_sender, held, overdraft, .. } = &mut *taken;
+        let Usage { by_sender, held, overdraft, .. } = &mut *usage;
         let of = |sender: &str| by_sender.get(sender).copied().unwrap_or_default();
         let arriving = overdraft.as_mut().filter(|one| !one.has_arrived && !one.is_revoked);
-        let due = arriving.as_ref().map(|one| one.since + TAKE_TIMEOUT);
-        let (whose, overdue) = match (arriving, held.reclaim((sender, of(sender)), of)) {
+        let due = arriving.as_ref().map(|one| one.since + READ_TIMEOUT);
+        let (sender_of_dropped, overdue) = match (arriving, held.reclaim((sender, of(sender)), of))
+        {
             (Some(arriving), _) if due.is_some_and(|due| due <= now) => {
                 arriving.is_revoked = true;
                 (None, None)
@@ -169,29 +170,29 @@ impl MemoryBudget {
             (_, Ok(overdue)) => (Some(overdue.sender()), Some(overdue)),
             (_, Err(next)) => return [due, next].into_iter().flatten().min(),
         };
-        taken.reclaimed = Some(now);
-        if let Some(whose) = whose {
-            taken.record_given_way(whose, now);
+        usage.reclaimed = Some(now);
+        if let Some(sender_of_dropped) = sender_of_dropped {
+            usage.record_reclaimed(sender_of_dropped, now);
         }
-        drop(taken);
+        drop(usage);
         if let Some(overdue) = overdue {
-            overdue.give_way();
+            overdue.drop_rest();
         }
         self.0.released.notify_waiters();
         Some(now + RECLAIM_PAUSE)
     }
 }
 
-impl Taken {
-    fn record_given_way(&mut self, sender: Arc<str>, now: Instant) {
-        self.gave_way.retain(|_, at| now.duration_since(*at) < MAX_WAIT);
-        self.gave_way.insert(sender, now);
+impl Usage {
+    fn record_reclaimed(&mut self, sender: Arc<str>, now: Instant) {
+        self.reclaimed_from.retain(|_, at| now.duration_since(*at) < MAX_WAIT);
+        self.reclaimed_from.insert(sender, now);
     }
 
     /// Whether `sender` has to leave the overdraft to others, because one of its answers was
     /// dropped lately.
-    fn comes_last(&self, sender: &Arc<str>) -> bool {
-        let lately = self.gave_way.get(sender).is_some_and(|at| at.elapsed() < MAX_WAIT);
+    fn yields_overdraft(&self, sender: &Arc<str>) -> bool {
+        let lately = self.reclaimed_from.get(sender).is_some_and(|at| at.elapsed() < MAX_WAIT);
         lately && self.waiting.keys().any(|other| other != sender)
     }
 
@@ -208,18 +209,18 @@ struct Waiting {
 
 impl Waiting {
     fn begin(budget: &MemoryBudget, sender: &Arc<str>) -> Self {
-        *budget.taken().waiting.entry(Arc::clone(sender)).or_default() += 1;
+        *budget.usage().waiting.entry(Arc::clone(sender)).or_default() += 1;
         Self { budget: budget.clone(), sender: Arc::clone(sender) }
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        let mut taken = self.budget.taken();
-        if let Some(count) = taken.waiting.get_mut(&self.sender) {
+        let mut usage = self.budget.usage();
+        if let Some(count) = usage.waiting.get_mut(&self.sender) {
             *count -= 1;
             if *count == 0 {
-                taken.waiting.remove(&self.sender);
+                usage.waiting.remove(&self.sender);
             }
         }
     }
@@ -246,7 +247,7 @@ impl SenderBudget {
     /// An empty reservation for an answer.
     #[must_use]
     pub fn reservation(&self) -> Reservation {
-        self.budget.begin(&self.sender, Holds::Answer)
+        self.budget.begin(&self.sender, Purpose::Answer)
     }
 
     /// Attaches a reservation to `answer`, whose limit is `max` bytes. `None` if memory was
@@ -279,24 +280,24 @@ impl Reservation {
         }
         let more = bytes - self.bytes;
         let budget = BUDGET.max(max.saturating_mul(2));
-        let mut taken = self.budget.taken();
-        let own = taken.by_sender.get(&self.sender).copied().unwrap_or_default();
-        let left_by_others = budget.saturating_sub(taken.all - own);
+        let mut usage = self.budget.usage();
+        let own = usage.by_sender.get(&self.sender).copied().unwrap_or_default();
+        let left_by_others = budget.saturating_sub(usage.all - own);
         let is_only_one = own == self.bytes;
-        let (all, own) = (taken.all.saturating_add(more), own.saturating_add(more));
+        let (all, own) = (usage.all.saturating_add(more), own.saturating_add(more));
         // Partly received answers could wait for each other: one of a sender may exceed its
         // share, and one of all the budget, by what has yet to arrive.
-        let may_exceed = self.bytes > 0 && self.holds == Holds::Answer;
+        let may_exceed = self.bytes > 0 && self.purpose == Purpose::Answer;
         let exceeds_budget = all > budget;
         let may_overdraw = match self.is_overdraft {
-            true => !taken.is_revoked(),
-            false => taken.overdraft.is_none() && !taken.comes_last(&self.sender),
+            true => !usage.is_revoked(),
+            false => usage.overdraft.is_none() && !usage.yields_overdraft(&self.sender),
         };
         if exceeds_budget && !(may_exceed && may_overdraw) {
             return false;
         }
         if !is_only_one && own > left_by_others / 2 {
-            if !may_exceed || !self.exceeds_share && !taken.over_share.insert(self.sender.clone()) {
+            if !may_exceed || !self.exceeds_share && !usage.over_share.insert(self.sender.clone()) {
                 return false;
             }
             self.exceeds_share = true;
@@ -304,10 +305,10 @@ impl Reservation {
         if exceeds_budget && !self.is_overdraft {
             self.is_overdraft = true;
             let since = Instant::now();
-            taken.overdraft = Some(Overdraft { since, has_arrived: false, is_revoked: false });
+            usage.overdraft = Some(Overdraft { since, has_arrived: false, is_revoked: false });
         }
-        taken.all = all;
-        taken.by_sender.insert(Arc::clone(&self.sender), own);
+        usage.all = all;
+        usage.by_sender.insert(Arc::clone(&self.sender), own);
         self.bytes = bytes;
         true
     }
@@ -318,7 +319,7 @@ impl Reservation {
         if self.try_reserve(bytes, max) {
             return true;
         }
-        if self.holds == Holds::Request {
+        if self.purpose == Purpose::Request {
             return false;
         }
         let budget = self.budget.clone();
@@ -342,7 +343,7 @@ impl Reservation {
         timeout(MAX_WAIT, reserving).await.unwrap_or_default()
     }
 
-    /// Completes once this exceeds the budget, has not completed for [`TAKE_TIMEOUT`], and
+    /// Completes once this exceeds the budget, has not completed for [`READ_TIMEOUT`], and
     /// others wait: it has to be released.
     pub(crate) async fn revoked(&self) {
         if !self.is_overdraft {
@@ -358,26 +359,26 @@ impl Reservation {
     }
 
     fn is_revoked(&self) -> bool {
-        self.is_overdraft && self.budget.taken().is_revoked()
+        self.is_overdraft && self.budget.usage().is_revoked()
     }
 
     /// Reserves an answer's declared length before it arrives: two half-received ones might
     /// wait for each other.
     pub(super) async fn reserve_declared(&mut self, length: u64, max: usize) -> bool {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
-        self.holds == Holds::Request || self.reserve(length, max).await
+        self.purpose == Purpose::Request || self.reserve(length, max).await
     }
 
     /// Whether it waits when memory is short.
     pub(super) fn waits(&self) -> bool {
-        self.holds == Holds::Answer
+        self.purpose == Purpose::Answer
     }
 
     /// Attaches the reservation to `bytes`, whose limit is `max`, so that it is released with
     /// their last clone. For a request it is first grown by the size of its parsed JSON; `None`
     /// if memory is short.
     pub(super) fn try_attach(mut self, bytes: Bytes, max: usize) -> Option<Bytes> {
-        if self.holds == Holds::Request && !self.try_reserve(weight(&bytes), max) {
+        if self.purpose == Purpose::Request && !self.try_reserve(weight(&bytes), max) {
             return None;
         }
         Some(self.attach(bytes))
@@ -385,7 +386,7 @@ impl Reservation {
 
     /// Attaches the reservation to `bytes`, so that it is released with their last clone.
     pub(crate) fn attach(mut self, bytes: Bytes) -> Bytes {
-        if self.holds == Holds::Answer {
+        if self.purpose == Purpose::Answer {
             self.shrink(if bytes.len() > SMALL { bytes.len() } else { 0 });
         }
         match self.bytes {
@@ -399,10 +400,10 @@ impl Reservation {
 
     /// Records that an answer is complete and waits for its client.
     fn begin_holding(&self, bytes: &Bytes) {
-        if self.holds == Holds::Answer {
-            let mut taken = self.budget.taken();
-            taken.held.add(bytes, &self.sender, self.is_overdraft);
-            if let Some(overdraft) = taken.overdraft.as_mut().filter(|_| self.is_overdraft) {
+        if self.purpose == Purpose::Answer {
+            let mut usage = self.budget.usage();
+            usage.held.add(bytes, &self.sender, self.is_overdraft);
+            if let Some(overdraft) = usage.overdraft.as_mut().filter(|_| self.is_overdraft) {
                 overdraft.has_arrived = true;
             }
         }
@@ -420,24 +421,24 @@ impl Reservation {
         }
         let less = self.bytes - bytes;
         self.bytes = bytes;
-        let mut taken = self.budget.taken();
-        taken.all -= less;
-        if let Some(own) = taken.by_sender.get_mut(&self.sender) {
+        let mut usage = self.budget.usage();
+        usage.all -= less;
+        if let Some(own) = usage.by_sender.get_mut(&self.sender) {
             *own -= less;
             if *own == 0 {
-                taken.by_sender.remove(&self.sender);
+                usage.by_sender.remove(&self.sender);
             }
         }
         if bytes == 0 && std::mem::take(&mut self.exceeds_share) {
-            taken.over_share.remove(&self.sender);
+            usage.over_share.remove(&self.sender);
         }
         if bytes == 0 && std::mem::take(&mut self.is_overdraft) {
-            if taken.is_revoked() {
-                taken.record_given_way(Arc::clone(&self.sender), Instant::now());
+            if usage.is_revoked() {
+                usage.record_reclaimed(Arc::clone(&self.sender), Instant::now());
             }
-            taken.overdraft = None;
+            usage.overdraft = None;
         }
-        drop(taken);
+        drop(usage);
         self.budget.0.released.notify_waiters();
     }
 }
@@ -471,7 +472,7 @@ struct Attached {
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        if self.reservation.holds == Holds::Answer {
+        if self.reservation.purpose == Purpose::Answer {
             self.reservation.budget.with_held(|held| held.remove(address(&self.bytes)));
         }
     }

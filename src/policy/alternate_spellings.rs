@@ -234,7 +234,7 @@ fn gather<'t>(
     found: &mut Vec<Vec<String>>,
 ) {
     match json {
-        Json::String(text) => found.push(texts.look(text, |read| {
+        Json::String(text) => found.push(texts.with(text, |read| {
             let others = read.others().iter().map(|other| other.written().to_owned());
             let mut all: Vec<String> = others.collect();
             if spellings == Spellings::All {

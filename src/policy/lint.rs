@@ -283,9 +283,9 @@ fn same<T: std::fmt::Debug>(one: &T, other: &T) -> bool {
 fn cases(clause: &Clause) -> Vec<Vec<Key>> {
     let mut cases: Vec<Vec<Key>> = vec![Vec::new()];
     let any_intent = Key::Intent(Intent::ALL.into());
-    let says = |key: &Key| matches!(key, Key::Intent(_));
-    let unsaid = (!clause.keys.iter().any(says)).then_some(&any_intent);
-    for key in clause.keys.iter().chain(unsaid) {
+    let is_intent = |key: &Key| matches!(key, Key::Intent(_));
+    let implied_intent = (!clause.keys.iter().any(is_intent)).then_some(&any_intent);
+    for key in clause.keys.iter().chain(implied_intent) {
         let alternatives = alternatives(key);
         if cases.len() * alternatives.len() > MAX_CASES {
             return vec![clause.keys.to_vec()];

@@ -296,7 +296,7 @@ impl Check {
 
     /// Judges a text as written and in its alternate spellings.
     fn text<'t>(&self, text: &'t str, texts: &Texts<'t>) -> Ternary {
-        texts.look(text, |read| self.each(|operator| operator.on_readings(read)))
+        texts.with(text, |read| self.each(|operator| operator.on_readings(read)))
     }
 
     fn missing(&self) -> Ternary {

@@ -35,14 +35,14 @@ struct ReadAs {
 }
 
 impl<'t> Texts<'t> {
-    /// Calls `look` with the analysis of `text`. Texts are identified by their address.
-    pub(super) fn look<R>(&self, text: &'t str, look: impl FnOnce(&Read<'t>) -> R) -> R {
+    /// Calls `access` with the analysis of `text`. Texts are identified by their address.
+    pub(super) fn with<R>(&self, text: &'t str, access: impl FnOnce(&Read<'t>) -> R) -> R {
         let mut block = self;
         for _ in 0..BLOCKS {
             for slot in &block.slots {
                 let read = slot.get_or_init(|| Read::new(text));
                 if std::ptr::eq(read.text.written(), text) {
-                    return look(read);
+                    return access(read);
                 }
             }
             if text.len() <= LONG {
@@ -50,7 +50,7 @@ impl<'t> Texts<'t> {
             }
             block = block.more.get_or_init(Box::default);
         }
-        look(&Read::new(text))
+        access(&Read::new(text))
     }
 }
 
@@ -88,7 +88,7 @@ mod tests {
             (0..40).map(|number| format!("{}/../{number}", "a".repeat(300))).collect();
         let texts = Texts::default();
         let place =
-            |text| texts.look(text, |read| (std::ptr::from_ref(read).addr(), read.others().len()));
+            |text| texts.with(text, |read| (std::ptr::from_ref(read).addr(), read.others().len()));
         let first: Vec<_> = all.iter().map(|text| place(text)).collect();
         let again: Vec<_> = all.iter().map(|text| place(text)).collect();
         assert_eq!(first, again);
@@ -103,7 +103,7 @@ mod tests {
         let parts = [&*text, &*copy, &text[..4], &text[..0], &copy[..0], &text[4..]];
         let texts = Texts::default();
         for part in parts.iter().chain(&parts) {
-            texts.look(part, |read| assert_eq!(read.text.written(), *part));
+            texts.with(part, |read| assert_eq!(read.text.written(), *part));
         }
     }
 
@@ -112,7 +112,7 @@ mod tests {
         let all: Vec<String> = (0..400).map(|number| format!("{number:0>300}/.././x")).collect();
         let texts = Texts::default();
         for text in all.iter().chain(&all) {
-            texts.look(text, |read| assert_eq!(read.text.written(), text));
+            texts.with(text, |read| assert_eq!(read.text.written(), text));
         }
     }
 }

@@ -242,7 +242,7 @@ async fn held(
     parts.extensions.insert(Buffered);
     let answer = Response::from_parts(parts, whole.held.into_body());
     Ok(match memory {
-        Some(memory) => decision_headers::delivered(answer, memory.whole()),
+        Some(memory) => decision_headers::deliver(answer, memory.whole()),
         None => answer,
     })
 }

@@ -99,7 +99,7 @@ async fn answer(
     tracing::info!(
         provider = provider.as_str(),
         method = %parts.method,
-        path = ticket::shown(path),
+        path = ticket::redacted(path),
         status = response.status().as_u16(),
         took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
         "request"

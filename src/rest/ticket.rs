@@ -127,7 +127,7 @@ pub fn token(path: &str) -> Option<&str> {
 
 /// A path for display and logs: a signed one is a secret.
 #[must_use]
-pub fn shown(path: &str) -> &str {
+pub fn redacted(path: &str) -> &str {
     if token(path).is_some() { SIGNED } else { path }
 }
 
@@ -170,10 +170,10 @@ mod tests {
     #[test]
     fn a_signed_path_is_one_however_its_tilde_is_written() {
         for path in ["/~signed/x", "/%7Esigned/x", "/%7esigned/x"] {
-            assert_eq!((token(path), shown(path)), (Some("x"), SIGNED), "{path}");
+            assert_eq!((token(path), redacted(path)), (Some("x"), SIGNED), "{path}");
         }
         for path in ["/~signed", "/signed/x", "/a/~signed/x", "/~Signed/x"] {
-            assert_eq!((token(path), shown(path)), (None, path), "{path}");
+            assert_eq!((token(path), redacted(path)), (None, path), "{path}");
         }
     }
 

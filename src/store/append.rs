@@ -15,8 +15,7 @@ use super::ledger::Head;
 use super::recent::Recent;
 use super::redact::stored_args;
 use super::slots::{self, Windows};
-use crate::policy::Limit;
-use crate::rate::Usage;
+use crate::rate::{Demand, Usage};
 
 /// Maximum stored length of a row's reason, session or status, in bytes.
 const MAX_TEXT: usize = 4096;
@@ -61,18 +60,16 @@ impl<'t> Appender<'t> {
         Ok(Self { connection, decision, result, keys, salt, caches, head, now })
     }
 
-    /// The current use of each of `limits` by the agent, for an action that counts as
-    /// `requests` requests.
+    /// The current use of each limit by the agent, for an action with this `demand`.
     pub(super) fn usage(
         &mut self,
         agent: &Arc<str>,
-        limits: &[Limit],
-        requests: u32,
+        demand: Demand<'_>,
     ) -> rusqlite::Result<Vec<Usage>> {
-        if limits.is_empty() {
+        if demand.limits.is_empty() {
             return Ok(Vec::new());
         }
-        slots::usage(self.connection, self.caches.windows, agent, (limits, requests))
+        slots::usage(self.connection, self.caches.windows, agent, demand)
     }
 
     /// Appends a decision. `digest` is the digest of its arguments, if it was computed already,
@@ -81,7 +78,7 @@ impl<'t> Appender<'t> {
         &mut self,
         draft: &Draft,
         digest: Option<(&Arc<Keys>, Hash)>,
-        limited: (&[Limit], u32),
+        demand: Demand<'_>,
     ) -> rusqlite::Result<Recorded> {
         let digest = match digest {
             Some((keys, digest)) if Arc::ptr_eq(keys, self.keys) => digest,
@@ -90,7 +87,7 @@ impl<'t> Appender<'t> {
         self.insert_decision(draft, &digest)?;
         let taken = (&*draft.takes_slot_of, self.head.at);
         let quota =
-            slots::take_all(self.connection, self.caches.windows, &draft.agent, taken, limited)?;
+            slots::take_all(self.connection, self.caches.windows, &draft.agent, taken, demand)?;
         let id = RowId::new(self.head.at, self.head.seq, self.salt);
         Ok(Recorded { id, quota })
     }

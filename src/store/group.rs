@@ -11,7 +11,7 @@ use super::chain::{Hash, Keys};
 use super::ledger::Transaction;
 use crate::action::Agent;
 use crate::policy::Limit;
-use crate::rate::Usage;
+use crate::rate::{Demand, Usage};
 
 /// Drafts the row; called with the error if it will not be written.
 pub(super) type DraftFn =
@@ -43,14 +43,14 @@ impl Job {
     /// A row that `draft_row` drafts inside the transaction.
     pub(super) fn new(
         agent: &Agent,
-        (limits, requests): (&[Limit], u32),
+        demand: Demand<'_>,
         draft_row: impl FnOnce(Result<Vec<Usage>, StoreError>) -> Option<(Box<Draft>, NotifyFn)>
         + Send
         + 'static,
     ) -> Self {
         let agent = Arc::clone(&agent.name);
-        let (limits, work) = (limits.to_vec(), Work::Deferred(Box::new(draft_row)));
-        Self { agent, limits, requests, work, runtime: runtime() }
+        let (limits, work) = (demand.limits.to_vec(), Work::Deferred(Box::new(draft_row)));
+        Self { agent, limits, requests: demand.requests, work, runtime: runtime() }
     }
 
     /// A row that is already drafted, with the digest of its arguments.
@@ -118,7 +118,7 @@ fn write_result(
     Ok(())
 }
 
-/// Writes one row. Whoever waits for one that fails is `failed` to be told.
+/// Writes one row. If that fails, `failed` is set to what notifies its caller.
 fn write_row(
     log: &mut Appender<'_>,
     job: Job,
@@ -126,7 +126,8 @@ fn write_row(
     failed: &mut Option<FailFn>,
 ) -> rusqlite::Result<()> {
     let Job { agent, limits, requests, work, runtime } = job;
-    let usage = match log.usage(&agent, &limits, requests) {
+    let demand = Demand { limits: &limits, requests };
+    let usage = match log.usage(&agent, demand) {
         Ok(usage) => usage,
         Err(error) => {
             *failed = Some(Box::new(|error| work.fail(error)));
@@ -141,7 +142,7 @@ fn write_row(
         },
     };
     let digest = digest.as_ref().map(|(keys, digest)| (keys, *digest));
-    match log.decide(&draft, digest, (&limits, requests)) {
+    match log.decide(&draft, digest, demand) {
         Ok(recorded) => {
             notifications.committed.push(Committed { notify, recorded, spent: draft, runtime });
             Ok(())

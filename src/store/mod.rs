@@ -20,6 +20,7 @@ mod keyring;
 mod ledger;
 mod merge;
 pub mod purge;
+mod raw_decision;
 pub mod read;
 mod recent;
 pub mod redact;
@@ -47,7 +48,7 @@ use tokio::sync::oneshot;
 use crate::action::Agent;
 use crate::os::files::is_full;
 use crate::policy::Limit;
-use crate::rate::Usage;
+use crate::rate::{Demand, Usage};
 
 use audit::{Completion, Draft, Recorded, RowId};
 use files::Files;
@@ -273,7 +274,7 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(Vec<Usage>) -> (Draft, T) + Send + 'static,
     {
-        self.record_all(agent, (limits, 1), decide).await
+        self.record_all(agent, Demand { limits, requests: 1 }, decide).await
     }
 
     /// As [`Store::record`], for an action that counts as several requests to its limits: all
@@ -284,7 +285,7 @@ impl Store {
     pub async fn record_all<T, F>(
         &self,
         agent: &Agent,
-        (limits, requests): (&[Limit], u32),
+        demand: Demand<'_>,
         decide: F,
     ) -> Result<(Recorded, T), StoreError>
     where
@@ -292,13 +293,13 @@ impl Store {
         F: FnOnce(Vec<Usage>) -> (Draft, T) + Send + 'static,
     {
         let (answer, committed) = oneshot::channel();
-        let job = if limits.is_empty() {
+        let job = if demand.limits.is_empty() {
             let (draft, value) = catch_panic(decide, Vec::new())?;
             self.writer.job(draft, |result| {
                 let _ = answer.send(result.map(|recorded| (recorded, value)));
             })
         } else {
-            Job::new(agent, (limits, requests), |usage| {
+            Job::new(agent, demand, |usage| {
                 let (draft, value) = match usage.and_then(|usage| catch_panic(decide, usage)) {
                     Ok(decided) => decided,
                     Err(error) => {

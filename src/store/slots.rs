@@ -15,18 +15,17 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::policy::Limit;
-use crate::rate::{self, Usage};
+use crate::rate::{self, Demand, Usage};
 use crate::verdict::Quota;
 use windows::{Begin, Known};
 pub(super) use windows::{Windows, shift};
 
-/// The current use of each of `limits` by the agent, for an action that counts as `requests`
-/// requests.
+/// The current use of each limit by the agent, for an action with this demand.
 pub(super) fn usage(
     connection: &Connection,
     windows: &mut Windows,
     agent: &Arc<str>,
-    (limits, requests): (&[Limit], u32),
+    Demand { limits, requests }: Demand<'_>,
 ) -> rusqlite::Result<Vec<Usage>> {
     let mut usage = Vec::with_capacity(limits.len());
     for limit in limits {
@@ -45,14 +44,14 @@ pub(super) fn usage(
     Ok(usage)
 }
 
-/// Takes `requests` slots of each of `policies` at `at`. Returns what remains of the enforced
+/// Takes the demanded slots of each of `policies` at `at`. Returns what remains of the enforced
 /// limit nearest to exhaustion; limits in observe mode refuse nothing.
 pub(super) fn take_all(
     connection: &Connection,
     windows: &mut Windows,
     agent: &Arc<str>,
     (policies, at): (&[Arc<str>], i64),
-    (limits, requests): (&[Limit], u32),
+    Demand { limits, requests }: Demand<'_>,
 ) -> rusqlite::Result<Option<Quota>> {
     let mut nearest: Option<Quota> = None;
     for policy in policies {

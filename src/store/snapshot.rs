@@ -13,6 +13,7 @@ use super::audit::RowId;
 use super::chain::{GENESIS, Hash, kind};
 use super::facet::{self, Facet};
 use super::merge::{Direction, Merge, Source};
+use super::raw_decision::{Answer, RawDecision, SELECT};
 use super::read::{Filter, Reader};
 use super::row::Row;
 use super::schema::{self, meta};
@@ -59,13 +60,6 @@ struct Described {
     reason: String,
 }
 
-#[derive(Debug, Clone)]
-struct Answer {
-    outcome: String,
-    status: String,
-    upstream_us: i64,
-}
-
 /// A consistent view of the log: a read transaction.
 #[derive(Debug)]
 pub(super) struct Snapshot<'r> {
@@ -79,31 +73,6 @@ pub(super) struct Snapshot<'r> {
     answers: HashMap<i64, Answer>,
     described: RefCell<HashMap<i64, Rc<Described>>>,
 }
-
-/// The columns of a decision, unprocessed.
-struct Raw {
-    seq: i64,
-    at: i64,
-    facet: i64,
-    session: String,
-    tool: Option<String>,
-    reason: Option<String>,
-    args: String,
-    digest: Hash,
-    decision_us: i64,
-    hash: Hash,
-    before: Option<Hash>,
-    answer: Option<Answer>,
-}
-
-const ROW: &str = "
-    SELECT e.seq, e.at, e.facet, e.session, e.tool, e.reason, e.args, e.digest, e.decision_us,
-           e.hash, (SELECT hash FROM entry WHERE seq = e.seq - 1),
-           r.outcome, r.status, r.upstream_us
-    FROM entry e
-    LEFT JOIN answer a ON a.decision = e.seq
-    LEFT JOIN entry r ON r.seq = a.seq
-    WHERE e.seq = ?1 AND e.kind = 0";
 
 impl<'r> Snapshot<'r> {
     pub(super) fn take(reader: &'r Reader) -> rusqlite::Result<Self> {
@@ -345,8 +314,10 @@ impl<'r> Snapshot<'r> {
         {
             return Ok(None);
         }
-        let mut select = self.connection().prepare_cached(ROW)?;
-        let Some(raw) = select.query_row([seq], Raw::read).optional()? else { return Ok(None) };
+        let mut select = self.connection().prepare_cached(SELECT)?;
+        let Some(raw) = select.query_row([seq], RawDecision::read).optional()? else {
+            return Ok(None);
+        };
         if selection.session.as_ref().is_some_and(|session| *session != raw.session) {
             return Ok(None);
         }
@@ -393,11 +364,11 @@ impl<'r> Snapshot<'r> {
         Ok(fields.iter().any(|field| text.is_match(field)))
     }
 
-    fn has_failed(&self, raw: &Raw) -> bool {
+    fn has_failed(&self, raw: &RawDecision) -> bool {
         self.answer(raw).is_some_and(|answer| answer.outcome == "error")
     }
 
-    fn answer<'a>(&'a self, raw: &'a Raw) -> Option<&'a Answer> {
+    fn answer<'a>(&'a self, raw: &'a RawDecision) -> Option<&'a Answer> {
         raw.answer.as_ref().or_else(|| self.answers.get(&raw.seq))
     }
 
@@ -415,7 +386,7 @@ impl<'r> Snapshot<'r> {
 
     fn assemble(
         &self,
-        raw: Raw,
+        raw: RawDecision,
         facet: &Facet<'_>,
         tool: String,
         reason: String,
@@ -471,31 +442,6 @@ pub(super) fn before_first(connection: &Connection, seq: i64) -> rusqlite::Resul
         )?
         .query_row([kind::PURGE, seq - 1], |row| row.get(0))
         .optional()
-}
-
-impl Raw {
-    fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
-        let answer = match row.get::<_, Option<String>>(11)? {
-            Some(outcome) => {
-                Some(Answer { outcome, status: row.get(12)?, upstream_us: row.get(13)? })
-            }
-            None => None,
-        };
-        Ok(Self {
-            seq: row.get(0)?,
-            at: row.get(1)?,
-            facet: row.get(2)?,
-            session: row.get(3)?,
-            tool: row.get(4)?,
-            reason: row.get(5)?,
-            args: row.get(6)?,
-            digest: row.get(7)?,
-            decision_us: row.get(8)?,
-            hash: row.get(9)?,
-            before: row.get(10)?,
-            answer,
-        })
-    }
 }
 
 /// Escapes `[`, which is special in SQLite's GLOB but not in our globs.

@@ -16,7 +16,7 @@ use super::head::HeadRecord;
 use super::keyring::check_key;
 use super::read::Reader;
 use super::snapshot::{Snapshot, before_first};
-use crate::terminal::shown;
+use crate::terminal::escaped;
 
 /// Entries between two progress reports.
 const PROGRESS_EVERY: i64 = 100_000;
@@ -110,7 +110,7 @@ impl fmt::Display for Broken {
                 formatter.write_str(
                     "the log is whole, but its index was changed: lists and counts may mislead",
                 )?;
-                disagreements.iter().try_for_each(|what| write!(formatter, "\n  {}", shown(what)))
+                disagreements.iter().try_for_each(|what| write!(formatter, "\n  {}", escaped(what)))
             }
         }
     }

@@ -68,7 +68,7 @@ fn an_agent_is_registered_listed_without_its_key_rotated_and_removed() {
 }
 
 #[test]
-fn what_an_agent_did_is_what_the_log_says() {
+fn log_matches_what_agents_did() {
     let gate = Gate::start();
     let made = gate.post("/agents", r#"{"name": "bot"}"#).json();
     assert_eq!((&made["policy"], &made["request_count"]), (&serde_json::Value::Null, &0.into()));
@@ -85,7 +85,7 @@ fn what_an_agent_did_is_what_the_log_says() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_with_the_reason() {
+fn invalid_input_is_refused_with_the_reason() {
     let gate = Gate::start();
     gate.post("/agents", r#"{"name": "bot"}"#);
     for (body, status, error, words) in [

@@ -95,7 +95,7 @@ fn pages_are_newest_first_and_filters_select() {
 
 /// It used to be said that the database cannot be had, and an export broke off.
 #[test]
-fn an_id_of_no_row_is_refused_and_that_of_a_purged_one_is_gone_on_from() {
+fn unknown_id_is_refused_and_paging_continues_after_a_purged_one() {
     let gate = filled();
     let other = filled().get("/audit/logs?limit=1").json()["logs"][0]["id"].clone();
     for stranger in ["01a21c9f-125f-7682-ba92-e7f834aa92a5", other.as_str().unwrap()] {
@@ -173,7 +173,7 @@ fn figures_count_what_a_filter_selects() {
 /// Scripts there are that ask for `rate_limited` and `error` as for a decision, and
 /// expect each row under one of them.
 #[test]
-fn what_failed_and_what_a_limit_denied_are_found_by_these_names() {
+fn failed_and_rate_limited_rows_are_found_by_filters() {
     let gate = filled();
     for index in 0..3 {
         gate.record_failed("bot", &format!("/failed/{index}"));
@@ -253,7 +253,7 @@ fn a_purge_takes_only_what_is_old() {
 }
 
 #[test]
-fn a_purge_of_what_does_not_hold_removes_nothing() {
+fn purge_of_a_log_that_does_not_verify_removes_nothing() {
     let gate = filled();
     let all = gate.get("/audit/logs").json()["total"].clone();
     let outsider = rusqlite::Connection::open(gate.database()).unwrap();

@@ -39,7 +39,7 @@ fn without_the_key_every_guarded_call_is_refused_alike() {
 }
 
 #[test]
-fn what_is_there_is_told_to_everybody() {
+fn public_endpoints_need_no_key() {
     let gate = Gate::start();
     let health = gate.send_with("GET", "/health", "", "");
     assert_eq!((health.status, &health.json()["status"]), (200, &"ok".into()));
@@ -53,7 +53,7 @@ fn what_is_there_is_told_to_everybody() {
 
 /// The log can be read all the while, and yet every request is refused.
 #[test]
-fn a_log_that_cannot_be_written_is_told_and_forgotten_when_it_can() {
+fn unwritable_log_is_reported_until_it_is_writable() {
     let gate = Gate::start();
     gate.record("bot", "/user", Decision::Allow, Stage::Policy);
     let other = rusqlite::Connection::open(gate.database()).unwrap();
@@ -69,7 +69,7 @@ fn a_log_that_cannot_be_written_is_told_and_forgotten_when_it_can() {
 }
 
 #[test]
-fn a_database_that_is_gone_is_said_and_forgotten_when_it_is_back() {
+fn missing_database_is_reported_until_it_is_back() {
     let gate = Gate::start();
     gate.post("/agents", r#"{"name": "bot"}"#);
     let away = gate.folder.path().join("away.db");

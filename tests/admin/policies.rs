@@ -5,7 +5,7 @@ use crate::support::Gate;
 const TEAM: &str = "name: team\ndescription: ours\nrules:\n  - effect: allow\n    intent: read\n";
 
 #[test]
-fn a_policy_is_loaded_kept_shown_replaced_and_removed() {
+fn policy_is_loaded_stored_shown_replaced_and_removed() {
     let gate = Gate::start();
     let loaded = gate.post("/policies", TEAM);
     assert_eq!((loaded.status, &loaded.json()["policy_name"]), (200, &"team".into()), "{loaded:?}");
@@ -36,7 +36,7 @@ fn a_policy_is_loaded_kept_shown_replaced_and_removed() {
 }
 
 #[test]
-fn what_does_not_load_changes_nothing_and_says_where() {
+fn invalid_policy_changes_nothing_and_is_reported_with_its_position() {
     let gate = Gate::start();
     gate.post("/policies", TEAM);
     for (body, line) in [

@@ -91,7 +91,7 @@ impl Drop for Serve {
 }
 
 #[test]
-fn a_running_gate_follows_what_the_command_line_does_to_agents() {
+fn running_gate_follows_changes_of_agents() {
     let home = Home::new();
     let serve = home.serve(Some(KEY), &[]);
     let made = home.json(&["agents", "create", "bot", "--policy", "read_only", "--json"]);
@@ -120,7 +120,7 @@ fn a_running_gate_follows_what_the_command_line_does_to_agents() {
 
 /// The last good text decides meanwhile, so the gate itself is as well as before.
 #[test]
-fn health_tells_of_a_policy_that_is_not_what_its_file_says() {
+fn health_reports_a_policy_that_differs_from_its_file() {
     let home = Home::new();
     let folder = home.0.path().join("policies");
     std::fs::create_dir(&folder).unwrap();
@@ -163,7 +163,7 @@ fn agents_registered_by_many_processes_at_once_are_all_there() {
 }
 
 #[test]
-fn what_is_unsure_is_raised_once_resolved_and_kept() {
+fn uncertain_intents_are_escalated_once_resolved_and_kept() {
     let home = Home::new();
     let made = home.json(&["agents", "create", "bot", "--policy", "readwrite", "--json"]);
     let key = made["api_key"].as_str().unwrap();

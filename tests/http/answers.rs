@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpSocket;
 
 use crate::support::scripted::{STREAM, Scripted, answer, message_of, result, usual};
-use crate::support::{Answer, Gate, PATIENCE, call, eventually, installed, rest, whole};
+use crate::support::{Answer, Gate, TIMEOUT, call, eventually, installed, rest, whole};
 
 /// How many ask, and how much each is answered; all of it would be 384 MiB.
 const CLIENTS: usize = 48;
@@ -36,7 +36,7 @@ fn connect(address: SocketAddr) -> TcpStream {
         socket.connect(address).await.unwrap().into_std().unwrap()
     });
     stream.set_nonblocking(false).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream
 }
 
@@ -113,7 +113,7 @@ fn large(id: &Value) -> String {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn answers_of_a_url_that_nobody_reads_hold_the_server_up() {
+fn unread_answers_slow_a_remote_server_down() {
     for streams in [false, true] {
         let written = Arc::<AtomicUsize>::default();
         let count = Arc::clone(&written);
@@ -143,7 +143,7 @@ fn answers_of_a_url_that_nobody_reads_hold_the_server_up() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn answers_of_a_command_that_nobody_reads_hold_it_up() {
+fn unread_answers_slow_a_command_down() {
     let Some(installed) = installed() else { return };
     let helper = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/http/helpers/large.py");
     let python = installed.join("python/bin/python");
@@ -161,7 +161,7 @@ fn answers_of_a_command_that_nobody_reads_hold_it_up() {
 /// gate lets pass: little for each, however many there are.
 #[test]
 #[cfg(target_os = "linux")]
-fn a_stream_that_nobody_reads_takes_next_to_nothing() {
+fn unread_stream_uses_little_memory() {
     const STREAMS: usize = 60;
     const EACH: u64 = 1 << 10;
     let written = Arc::<AtomicUsize>::default();

@@ -44,7 +44,7 @@ fn an_answer_of_a_url_names_the_rows_of_all() {
 }
 
 #[test]
-fn a_server_that_ends_in_a_batch_is_told_of() {
+fn exit_during_a_batch_is_reported() {
     let ends = BATCHER.replace("'['*) echo", "'['*) exit 0; echo");
     let (_gate, answer) = batch(&["sh", "-c", &ends].map(Into::into));
     assert_eq!(answer.status, 502, "{answer:?}");

@@ -81,7 +81,7 @@ fn a_session_that_is_over_leads_to_another_one() {
 
 /// A client that cannot begin anew over the same pipes is sent away.
 #[test]
-fn a_client_that_goes_on_without_a_session_is_sent_away() {
+fn client_that_continues_without_a_session_is_disconnected() {
     let upstream = Scripted::start(|request| {
         opening(request, "s").unwrap_or_else(|| match message_of(request)["method"].as_str() {
             Some("tools/call") => unknown_session(&Value::Null),
@@ -272,7 +272,7 @@ fn an_answer_that_the_server_refuses_is_no_answer_of_the_servers() {
 
 /// A client that leaves, or a person who stops the gate, waits for no server.
 #[test]
-fn a_server_that_never_answers_keeps_nobody() {
+fn unresponsive_server_does_not_prevent_exit() {
     for signal in [None, Some(Signal::TERM), Some(Signal::INT)] {
         let upstream = Scripted::serving(|request, stream| {
             if request.starts_with("DELETE") || message_of(request)["method"] != "tools/call" {
@@ -297,7 +297,7 @@ fn a_server_that_never_answers_keeps_nobody() {
 }
 
 #[test]
-fn a_handshake_that_never_comes_back_keeps_nobody() {
+fn unanswered_handshake_does_not_prevent_exit() {
     let upstream = Scripted::serving(|_, _| never());
     let mut pipes = Pipes::start(&[], &upstream.url);
     pipes.send(&initialize());
@@ -324,7 +324,7 @@ fn a_notification_that_hangs_does_not_hold_up_calls() {
 
 /// HTTP+SSE: the one stream carries every answer; without it there are none.
 #[test]
-fn a_stream_of_http_sse_that_ends_is_told_to_all_who_wait() {
+fn end_of_the_http_sse_stream_fails_all_waiting_requests() {
     let stop = Arc::new(AtomicUsize::new(0));
     let stopped = Arc::clone(&stop);
     let answers = Arc::new(Mutex::new(Vec::<Vec<u8>>::new()));

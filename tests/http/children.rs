@@ -84,7 +84,7 @@ fn a_supervisor_that_is_killed_takes_its_own_server_along_and_no_other() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_session_that_nobody_uses_is_ended() {
+fn idle_session_is_ended() {
     let Some(installed) = installed() else { return };
     let gate = Gate::listen(&["--session-idle", "1s"], &over_pipes(&installed));
     let session = format!("Mcp-Session-Id: {}\r\n", gate.session(""));
@@ -94,7 +94,7 @@ fn a_session_that_nobody_uses_is_ended() {
 
 /// Clients that never end a session must not lock themselves out.
 #[test]
-fn an_idle_session_makes_room_for_a_new_one() {
+fn idle_session_is_ended_for_a_new_one() {
     let Some(installed) = installed() else { return };
     let arguments = ["--policy", "allow_all", "--max-sessions", "2", "--session-idle", "15s"];
     let gate = Gate::listen(&arguments, &over_pipes(&installed));
@@ -110,7 +110,7 @@ fn an_idle_session_makes_room_for_a_new_one() {
 /// Clients that listen on each of their sessions use them all; who has none must get one
 /// all the same.
 #[test]
-fn whoever_has_most_sessions_gives_one_to_a_newcomer() {
+fn principal_with_the_most_sessions_loses_one_to_a_newcomer() {
     let Some(installed) = installed() else { return };
     let arguments = ["--policy", "allow_all", "--max-sessions", "3"];
     let gate = Gate::listen(&arguments, &over_pipes(&installed));
@@ -139,7 +139,7 @@ fn whoever_has_most_sessions_gives_one_to_a_newcomer() {
 
 /// As `curl` does.
 #[test]
-fn who_says_nothing_of_streams_gets_one_message() {
+fn clients_without_accept_header_get_one_message() {
     let Some(installed) = installed() else { return };
     let gate = Gate::listen(&["--policy", "allow_all"], &over_pipes(&installed));
     let (headers, mut call) = stateless_call(1, "test_tool_with_progress", json!({}));
@@ -186,7 +186,7 @@ fn clients_of_the_stateless_era_share_a_child_and_not_their_answers() {
 
 /// In the stateless era a client that hangs up has cancelled.
 #[test]
-fn a_client_that_goes_away_holds_nobody_up() {
+fn disconnected_client_does_not_block_others() {
     let Some(installed) = installed() else { return };
     let gate = Gate::listen(&["--policy", "allow_all"], &over_pipes(&installed));
     for _ in 0..3 {
@@ -221,7 +221,7 @@ fn a_server_asks_its_client_over_the_stream() {
         "Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n{session}"
     );
     let mut stream = TcpStream::connect(gate.address).unwrap();
-    stream.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(crate::support::TIMEOUT)).unwrap();
     stream.write_all(&whole(gate.address, "POST", "/mcp", &headers, &ask.to_string())).unwrap();
     let mut said = String::new();
     let mut buffer = [0; 4096];
@@ -292,7 +292,7 @@ const POSER: &str = r#"while read -r line; do
 done"#;
 
 #[test]
-fn an_answer_names_its_row_and_what_is_left_and_no_server_can_pose_as_the_gate() {
+fn response_names_its_row_and_quota_and_servers_cannot_forge_them() {
     let policy = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
     let rules = "name: p\nrules: [{tool: look, effect: allow}]\ndefault_effect: deny\n\
                  rate_limit: {requests_per_minute: 2}\n";

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::support::scripted::{Scripted, answer, json_answer};
 use crate::support::{
-    Gate, PATIENCE, Process, agentgate, call, eventually, initialize, installed, stateless_call,
+    Gate, Process, TIMEOUT, agentgate, call, eventually, initialize, installed, stateless_call,
     whole,
 };
 
@@ -456,7 +456,7 @@ fn a_bridged_session_is_its_owners_and_ends() {
 }
 
 #[test]
-fn what_the_server_asks_of_an_old_client_is_told_to_it() {
+fn bridged_input_request_becomes_an_error_for_the_client() {
     let upstream = stateless_server(|message| {
         let asked =
             json!({"a": {"method": "roots/list"}, "b": {"method": "sampling/createMessage"}});
@@ -485,7 +485,7 @@ fn refused(gate: &Gate) -> Vec<String> {
 
 /// Which child it goes to is settled first: each try would take a slot.
 #[test]
-fn a_call_to_a_command_is_judged_once_whatever_era_it_turns_out_to_speak() {
+fn call_is_judged_once_in_every_era() {
     let Some(installed) = installed() else { return };
     for speaks in [Speaks::Handshake, Speaks::Stateless] {
         let server = Lone::start(&installed, speaks, Place::Command);
@@ -629,7 +629,7 @@ fn closing_the_stream_cancels_and_the_servers_questions_are_answered() {
     );
     let request = whole(gate.address, "POST", "/mcp", &headers, &call.to_string());
     let mut stream = TcpStream::connect(gate.address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream.write_all(&request).unwrap();
     let mut read = Vec::new();
     while !read.windows(6).any(|window| window == b": here") {

@@ -10,8 +10,8 @@ use crate::support::scripted::{
     STREAM, Scripted, answer, json_answer, message_of, never, result, usual, whole_answer,
 };
 use crate::support::{
-    Answer, PATIENCE, Process, Server, agentgate, call, eventually, exchange, initialize,
-    installed, listening, over_pipes, stateless_call, whole,
+    Answer, Process, Server, TIMEOUT, agentgate, call, eventually, exchange, initialize, installed,
+    listening, over_pipes, stateless_call, whole,
 };
 
 pub(crate) const MASTER: &str = "X-Master-Key: a master key for tests\r\n";
@@ -122,7 +122,7 @@ fn a_registered_server_is_gated_for_agents() {
 /// As on a disk that is full: the request is not at fault, and what holds until the gate
 /// ends is told.
 #[test]
-fn a_registration_that_cannot_be_kept_is_told_apart_from_a_wrong_one() {
+fn unstorable_registration_is_distinguished_from_an_invalid_one() {
     let gate = Serve::start(tempfile::tempdir().unwrap());
     let in_the_way = gate.home.path().join("mcp-servers.json");
     std::fs::create_dir(&in_the_way).unwrap();
@@ -160,7 +160,7 @@ fn a_stream_ends_with_the_key_that_opened_it() {
         let made = gate.request("POST", "/agents", MASTER, &json!({"name": "ann"})).message();
         let headers = format!("{JSON}X-Agent-Key: {}\r\n", made["api_key"].as_str().unwrap());
         let mut stream = TcpStream::connect(gate.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream.write_all(&whole(gate.address, "GET", "/mcp/s", &headers, "")).unwrap();
         let mut lines = BufReader::new(stream).lines();
         assert!(lines.any(|line| line.unwrap().starts_with("data: ")), "it listens");
@@ -515,7 +515,7 @@ fn registrations_that_cannot_be_used_are_refused() {
 /// What was registered when plain HTTP to other machines would do holds up nobody
 /// where it will not, is told of, and is not lost.
 #[test]
-fn a_registration_that_is_allowed_no_more_holds_nobody_up() {
+fn registration_that_is_no_longer_allowed_does_not_block() {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("mcp-servers.json");
     let far = json!({"name": "far", "url": "http://mcp.example.com/mcp", "tools": []});

@@ -188,7 +188,7 @@ fn without_a_log_nothing_passes() {
 /// What is broken off at the end has a result, too, and an answer: amid a stream, and
 /// before any answer of the server's.
 #[test]
-fn told_to_stop_it_records_how_the_calls_ended_that_it_broke_off() {
+fn shutdown_records_aborted_calls() {
     for streams in [true, false] {
         let upstream = Scripted::serving(move |request, stream| {
             if let Some(answer) = usual(request) {

@@ -20,7 +20,7 @@ fn in_front_of_nothing(arguments: &[&str]) -> Gate {
 }
 
 #[test]
-fn requests_that_are_not_what_they_have_to_be_go_nowhere() {
+fn invalid_requests_are_not_forwarded() {
     let gate = in_front_of_nothing(&["--policy", "allow_all", "--max-message", "1KiB"]);
     let body = call(1, "x", json!({})).to_string();
     let host = |host: &str| {
@@ -225,7 +225,7 @@ fn sessions_that_are_not_there_or_not_yours_are_not_found() {
 }
 
 #[test]
-fn a_token_is_asked_for_and_goes_no_further() {
+fn required_token_is_checked_and_not_forwarded() {
     let home = tempfile::tempdir().unwrap();
     let refused = agentgate(home.path())
         .args(["wrap", "--listen", "0.0.0.0:0", "--", "true"])
@@ -287,7 +287,7 @@ fn authority_is_the_host_of_http_2() {
 
 /// A flood of those whom nobody knows costs a row, not one each.
 #[test]
-fn strangers_cannot_flood_the_log() {
+fn unauthenticated_requests_cannot_flood_the_log() {
     let gate = Gate::listen_with(
         &["--token-env", "TOKEN"],
         &["http://127.0.0.1:9/mcp".into()],

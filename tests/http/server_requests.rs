@@ -15,7 +15,7 @@ use crate::support::scripted::{
     STREAM, Scripted, accepted, answer, message_of, result, usual, whole_answer,
 };
 use crate::support::{
-    Gate, PATIENCE, Server, call, eventually, initialize, installed, over_pipes, stateless_call,
+    Gate, Server, TIMEOUT, call, eventually, initialize, installed, over_pipes, stateless_call,
     whole,
 };
 
@@ -81,11 +81,11 @@ fn sampled(address: SocketAddr, path: &str, headers: &str) -> Vec<Value> {
     };
     // Some servers ask on the stream of their own, others on that of the call.
     open("GET", "");
-    assert_eq!(messages.recv_timeout(PATIENCE).unwrap(), Value::Null, "it listens");
+    assert_eq!(messages.recv_timeout(TIMEOUT).unwrap(), Value::Null, "it listens");
     open("POST", &call(1, "test_sampling", json!({"prompt": "hello"})).to_string());
     let mut all = Vec::new();
     loop {
-        let message = messages.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{all:?}"));
+        let message = messages.recv_timeout(TIMEOUT).unwrap_or_else(|_| panic!("{all:?}"));
         all.push(message.clone());
         if message["method"] == "sampling/createMessage" {
             let reply = json!({"jsonrpc": "2.0", "id": message["id"], "result": {
@@ -102,7 +102,7 @@ fn sampled(address: SocketAddr, path: &str, headers: &str) -> Vec<Value> {
 
 /// Hands on the messages of a stream, and first of all null once it is there.
 fn hears(stream: TcpStream, said: Sender<Value>) {
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     std::thread::spawn(move || {
         let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
         lines.by_ref().take_while(|line| !line.is_empty()).for_each(drop);
@@ -170,7 +170,7 @@ fn a_hosted_server_is_refused_for_each_agent() {
 /// SDKs at both ends: what is refused is an error to the server's, and nothing to the
 /// client's.
 #[test]
-fn an_sdk_goes_on_where_the_server_is_refused() {
+fn sdk_continues_after_a_refused_server_request() {
     let Some(installed) = installed() else { return };
     let server = Server::everything(&installed, "streamableHttp", "/mcp");
     let plan = json!({"calls": [["trigger-sampling-request", {"prompt": "x"}],
@@ -304,7 +304,7 @@ fn refusals(server: &Scripted) -> Vec<Value> {
 }
 
 #[test]
-fn whatever_way_a_server_asks_it_is_refused_and_told_so() {
+fn refused_server_requests_are_answered_in_every_form() {
     let policy = Policy::of("deny");
     let last = result(&json!(1), "done");
     let ask = sample(7);
@@ -334,7 +334,7 @@ fn whatever_way_a_server_asks_it_is_refused_and_told_so() {
 }
 
 #[test]
-fn what_a_server_asks_on_the_stream_of_its_own_is_refused() {
+fn requests_on_the_listening_stream_are_refused() {
     let policy = Policy::of("deny");
     let listens = events(&format!("id: 4\ndata: {}\n\ndata: {{\"method\":\"n\"}}\n\n", sample(7)));
     let server = asking(accepted(), listens);

@@ -11,7 +11,7 @@ use crate::support::pipes::Pipes;
 use crate::support::scripted::{
     STREAM, Scripted, accepted, json_answer, message_of, result, tells, usual, whole_answer,
 };
-use crate::support::{PATIENCE, Server, call, eventually, initialize, installed};
+use crate::support::{Server, TIMEOUT, call, eventually, initialize, installed};
 
 /// What a server does with the second call: it ends the stream.
 const LAST: u64 = 2;
@@ -88,7 +88,7 @@ fn the_real_server_of_http_and_sse_may_be_named_as_one() {
 }
 
 #[test]
-fn a_client_is_told_why_there_is_no_stream() {
+fn client_gets_the_reason_for_a_missing_stream() {
     let no_endpoint = Scripted::start(|_| [STREAM, b": nothing\n\n"].concat());
     let no_stream = Scripted::start(|_| whole_answer("403 Forbidden", "", "not you"));
     let elsewhere = sse("http://127.0.0.2:9/messages");
@@ -110,7 +110,7 @@ fn a_client_is_told_why_there_is_no_stream() {
 /// A client begins another session while a call of the first is under way: that the
 /// server knows the first no more says nothing of the second.
 #[test]
-fn what_an_old_session_is_refused_does_not_end_the_new_one() {
+fn refusal_in_an_old_session_does_not_end_the_new_one() {
     let (is_new, news) = (Mutex::new(0), Condvar::new());
     let upstream = Scripted::serving(move |request, stream| {
         let message = message_of(request);
@@ -124,7 +124,7 @@ fn what_an_old_session_is_refused_does_not_end_the_new_one() {
             }
             Some("tools/call") if request.to_lowercase().contains("mcp-session-id: session-1") => {
                 let waiting = is_new.lock().unwrap();
-                drop(news.wait_timeout_while(waiting, PATIENCE, |it| *it < 2).unwrap());
+                drop(news.wait_timeout_while(waiting, TIMEOUT, |it| *it < 2).unwrap());
                 stream.write_all(&whole_answer("404 Not Found", "", "")).is_ok()
             }
             Some("tools/call") => {
@@ -179,7 +179,7 @@ fn a_stream_that_is_resumed_elsewhere_is_given_up() {
 
 /// A script that pipes its calls in ends at once, and a call may take long.
 #[test]
-fn what_was_asked_before_the_end_of_the_input_is_answered() {
+fn requests_before_the_end_of_the_input_are_answered() {
     let upstream = Scripted::start(|request| {
         usual(request).unwrap_or_else(|| {
             std::thread::sleep(Duration::from_secs(9));

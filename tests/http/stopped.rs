@@ -14,7 +14,7 @@ use crate::support::pipes::Pipes;
 use crate::support::scripted::{
     STREAM, Scripted, accepted, json_answer, message_of, never, result, usual, whole_answer,
 };
-use crate::support::{PATIENCE, call, eventually};
+use crate::support::{TIMEOUT, call, eventually};
 
 /// What a server has said of an answer when its client is told to stop.
 type Half = fn(&mut TcpStream);
@@ -45,7 +45,7 @@ fn start(drain: &str, url: &str) -> Pipes {
 }
 
 #[test]
-fn what_is_under_way_is_answered_and_recorded() {
+fn requests_in_flight_are_answered_and_recorded() {
     for (said, say) in SAID {
         let upstream = Scripted::serving(move |request, stream| match usual(request) {
             Some(answer) => stream.write_all(&in_session(&answer)).is_ok(),
@@ -78,7 +78,7 @@ fn an_answer_that_comes_soon_enough_is_passed_on() {
     let told = Mutex::new(told);
     let upstream = Scripted::start(move |request| {
         usual(request).unwrap_or_else(|| {
-            told.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+            told.lock().unwrap().recv_timeout(TIMEOUT).unwrap();
             json_answer(&result(&message_of(request)["id"], "done"))
         })
     });
@@ -96,7 +96,7 @@ fn an_answer_that_comes_soon_enough_is_passed_on() {
 
 /// A client that ends its input, and then sends the signal, will send another soon.
 #[test]
-fn nobody_waits_who_has_ended_the_input_before() {
+fn stop_after_the_end_of_the_input_does_not_wait() {
     let upstream = Scripted::start(|request| usual(request).unwrap_or_else(|| never()));
     let mut pipes = start("20s", &upstream.url);
     pipes.send(&call(1, "look", json!({})));
@@ -113,7 +113,7 @@ fn nobody_waits_who_has_ended_the_input_before() {
 }
 
 #[test]
-fn so_is_what_would_be_answered_by_the_stream_of_http_and_sse() {
+fn requests_awaiting_the_http_sse_stream_are_answered_at_shutdown() {
     let (tell, told) = mpsc::channel::<String>();
     let told = Mutex::new(told);
     let called = Arc::new(AtomicBool::new(false));

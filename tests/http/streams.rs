@@ -12,7 +12,7 @@ use crate::support::pipes::Pipes;
 use crate::support::scripted::{
     STREAM, Scripted, accepted, answer, json_answer, message_of, result, usual, whole_answer,
 };
-use crate::support::{Gate, PATIENCE, call, eventually};
+use crate::support::{Gate, TIMEOUT, call, eventually};
 
 /// What a server does with the connection of a call.
 type End = fn(&mut TcpStream);
@@ -25,7 +25,7 @@ fn cancellable(then: End) -> Scripted {
         match message_of(request)["method"].as_str() {
             Some("tools/call") => {
                 let waiting = is_cancelled.lock().unwrap();
-                let ended = news.wait_timeout_while(waiting, PATIENCE, |it| !*it).unwrap();
+                let ended = news.wait_timeout_while(waiting, TIMEOUT, |it| !*it).unwrap();
                 drop(ended);
                 then(stream);
                 false
@@ -43,7 +43,7 @@ fn cancellable(then: End) -> Scripted {
 /// Nobody is told of an answer that did not come to what they gave up: some clients
 /// fail on it.
 #[test]
-fn what_a_client_gave_up_is_not_answered() {
+fn cancelled_requests_are_not_answered() {
     let ends: [(&str, End); 4] = [
         ("a stream without it", |stream| {
             let _ = stream.write_all(STREAM);
@@ -104,7 +104,7 @@ fn answers_elsewhere(then: Then, heard: Arc<AtomicBool>) -> Scripted {
 }
 
 #[test]
-fn what_was_answered_by_another_stream_is_not_answered_again() {
+fn response_delivered_on_another_stream_is_not_repeated() {
     let second: [(&str, Then); 4] = [
         ("a message", |id| json_answer(&result(id, "second"))),
         ("an event", |id| {
@@ -189,7 +189,7 @@ fn timer(local: Option<SocketAddr>, peer: SocketAddr) -> Option<String> {
 /// stream on which nobody speaks.
 #[cfg(target_os = "linux")]
 #[test]
-fn peers_that_are_gone_without_a_word_are_looked_for() {
+fn tcp_keepalive_is_enabled() {
     const PROBES: &str = "02";
     let is_over = Arc::new(AtomicBool::new(false));
     let over = Arc::clone(&is_over);

@@ -302,7 +302,7 @@ fn back_pressure_reaches_the_server() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_told_of() {
+fn unreachable_server_is_reported() {
     let gate = Gate::listen(&["--policy", "allow_all"], &["http://127.0.0.1:9/mcp".into()]);
     let answer = gate.post("", &call(3, "look", json!({})));
     assert_eq!((answer.status, &answer.message()["id"]), (502, &json!(3)));
@@ -437,7 +437,7 @@ fn plain_http_goes_to_this_machine_only() {
 
 /// Options that would do nothing, and words that are nearly a URL.
 #[test]
-fn what_cannot_be_meant_is_refused_at_once() {
+fn invalid_options_are_refused_at_once() {
     let home = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = listener.local_addr().unwrap().to_string();

@@ -101,7 +101,7 @@ fn a_server_without_proof_keys_is_refused() {
 /// RFC 8414, section 3.3: whoever speaks in another's name is not believed, wherever
 /// the document is. Else the other's codes and refresh tokens would come here.
 #[test]
-fn nobody_speaks_in_anothers_name() {
+fn servers_cannot_impersonate_another_issuer() {
     let honest = MockServer::honest();
     let victim = honest.url.join("/").unwrap();
     for place in [
@@ -195,7 +195,7 @@ fn a_page_whose_address_no_system_takes_is_not_opened() {
 
 /// Else a server could have the gate call any number of others.
 #[test]
-fn only_so_many_places_are_looked_at() {
+fn number_of_discovery_urls_is_limited() {
     let target = MockServer::replying(|_, _| {
         Some(Reply::Whole("HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n".to_owned()))
     });
@@ -231,7 +231,7 @@ fn nothing_is_sent_where_a_redirect_points() {
 }
 
 #[test]
-fn an_answer_has_to_say_whose_it_is_where_that_was_promised() {
+fn callback_must_name_the_issuer_if_promised() {
     let promise = |base: &Url| {
         let promise = json!({"authorization_response_iss_parameter_supported": true});
         answer(&with(metadata(base), promise))
@@ -250,7 +250,7 @@ fn an_answer_has_to_say_whose_it_is_where_that_was_promised() {
 }
 
 #[test]
-fn tokens_of_another_kind_are_not_kept() {
+fn tokens_of_another_type_are_rejected() {
     for lie in [
         json!({"token_type": "mac"}),
         json!({"token_type": "DPoP"}),
@@ -308,7 +308,7 @@ fn a_code_of_another_authorization_server_is_not_redeemed() {
 }
 
 #[test]
-fn what_a_server_says_plays_no_tricks_on_the_terminal() {
+fn server_text_is_escaped_for_the_terminal() {
     let trick = "\u{1b}[2J\u{1b}]0;x\u{7}\u{9b}31m\u{202e}\u{200b}\r";
     let is_clean =
         |told: &str| !told.contains(['\u{1b}', '\u{7}', '\u{9b}', '\u{202e}', '\u{200b}', '\r']);
@@ -349,7 +349,7 @@ fn what_a_server_says_plays_no_tricks_on_the_terminal() {
 /// A server that has been taken over names another authorization server, openly or
 /// in the first one's name: the refresh token and the client's secret stay here.
 #[tokio::test]
-async fn what_belongs_to_one_issuer_is_not_offered_to_another() {
+async fn credentials_of_one_issuer_are_not_sent_to_another() {
     let thief = MockServer::honest();
     let there = thief.url.join("/").unwrap();
     for in_its_name in [false, true] {
@@ -417,7 +417,7 @@ fn a_client_made_by_hand_is_shown_to_its_own_issuer_only() {
 }
 
 #[tokio::test]
-async fn a_renewal_says_for_what_it_is_and_widens_nothing() {
+async fn renewal_names_its_resource_and_keeps_its_scopes() {
     let server = MockServer::replying(|_, asked| {
         let renews = asked.target == "/token" && asked.whole.contains("refresh_token");
         let wide = json!({"access_token": "another", "scope": "read admin"});

@@ -111,7 +111,7 @@ async fn a_refused_token_is_renewed_once_however_many_were_refused() {
 }
 
 #[tokio::test]
-async fn a_person_is_asked_again_where_the_refresh_token_is_refused() {
+async fn refused_refresh_token_leads_to_a_new_login() {
     let Some(stage) = Stage::set("agree", json!({})) else { return };
     stage.login();
     stage.age(100);
@@ -164,7 +164,7 @@ async fn logging_out_gives_the_tokens_back() {
 }
 
 #[test]
-fn logging_out_says_where_tokens_are_not_revoked() {
+fn logout_reports_tokens_that_were_not_revoked() {
     let Some(stage) = Stage::set("agree", json!({"revocation": false})) else { return };
     stage.login();
     let output = stage.run(&["logout", stage.url.as_str()]);
@@ -225,7 +225,7 @@ fn a_person_may_refuse() {
 }
 
 #[test]
-fn a_person_who_does_not_come_is_not_waited_for_forever() {
+fn login_times_out() {
     let Some(stage) = Stage::set("stay away", json!({})) else { return };
     let output = stage.run(&["login", "--timeout", "1s", stage.url.as_str()]);
     assert_eq!((output.status.code(), stage.file()), (Some(1), None));
@@ -260,7 +260,7 @@ async fn a_request_is_answered_while_the_login_waits() {
 }
 
 #[tokio::test]
-async fn more_scope_is_asked_for_where_the_server_wants_it() {
+async fn missing_scopes_are_requested_on_challenge() {
     let Some(stage) = Stage::set("agree", json!({})) else { return };
     stage.login();
     let session = stage.session(Duration::from_millis(100));

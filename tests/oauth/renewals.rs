@@ -156,7 +156,7 @@ async fn a_renewal_outlives_the_request_that_began_it() {
 }
 
 #[tokio::test]
-async fn a_process_that_is_told_to_stop_keeps_what_is_given_for_its_refresh_token() {
+async fn renewal_in_progress_is_stored_at_shutdown() {
     let may = Signalled::default();
     let server = slow(&may);
     assert_eq!(server.login_with(&[], agree).status, Some(0));
@@ -173,7 +173,7 @@ async fn a_process_that_is_told_to_stop_keeps_what_is_given_for_its_refresh_toke
 
 /// The authorization server has forgotten the client that the gate registered itself.
 #[tokio::test]
-async fn a_registration_that_is_gone_is_made_anew() {
+async fn lost_client_registration_is_renewed() {
     let Some(stage) = Stage::set("agree", json!({})) else { return };
     stage.login();
     stage.age(100);
@@ -201,7 +201,7 @@ async fn a_registration_that_is_gone_is_made_anew() {
 
 /// One that a person registered cannot be made anew without them.
 #[tokio::test]
-async fn a_client_made_by_hand_that_is_refused_is_told_of() {
+async fn refused_preregistered_client_is_reported() {
     let Some(stage) = Stage::set("agree", json!({})) else { return };
     let url = stage.url.as_str();
     let options = ["login", "--client-id", "by-hand", "--client-secret-env", "SECRET", url];
@@ -220,7 +220,7 @@ async fn a_client_made_by_hand_that_is_refused_is_told_of() {
 
 /// Where people log in is said to a POST and nobody else, and at no well-known place.
 #[tokio::test]
-async fn a_server_may_say_to_a_message_alone_where_to_log_in() {
+async fn login_challenge_may_come_only_in_response_to_a_message() {
     let login = MockServer::replying(|_, asked| is_renewal(asked).then(renewed));
     let there = login.url.join("/").unwrap();
     let server = MockServer::replying(move |base, asked| match asked.target.as_str() {
@@ -264,7 +264,7 @@ async fn the_stream_that_listens_has_its_token_renewed() {
 
 /// Nobody is asked for what only listens, so the client is told what a person has to do.
 #[tokio::test]
-async fn a_stream_whose_login_is_over_says_so() {
+async fn stream_with_an_expired_login_reports_it() {
     let over = Arc::<AtomicBool>::default();
     let is_over = Arc::clone(&over);
     let server = MockServer::replying(move |_, asked| {
@@ -360,7 +360,7 @@ async fn a_late_refusal_is_not_blamed_on_a_newer_token() {
 
 /// More scope cannot be had without a person who asks for it by its name.
 #[tokio::test]
-async fn scope_that_does_not_come_by_asking_is_told_how_to_have() {
+async fn missing_scope_is_reported_with_advice() {
     let server = MockServer::honest();
     assert_eq!(server.login_with(&["--scope", "read"], agree).status, Some(0));
     let session = server.session();

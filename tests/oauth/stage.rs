@@ -18,7 +18,7 @@ use url::Url;
 
 use crate::real::installed;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) struct Stage {
     folder: tempfile::TempDir,
@@ -121,11 +121,11 @@ impl Stage {
         if let Some(authorization) = &authorization {
             request.headers_mut().insert(AUTHORIZATION, authorization.clone());
         }
-        let answer = Client::new().unwrap().send(request, PATIENCE).await.unwrap();
+        let answer = Client::new().unwrap().send(request, TIMEOUT).await.unwrap();
         let (head, body) = answer.into_parts();
         match Challenge::of(head.status, &head.headers, authorization.as_ref()) {
             Some(challenge) => Err(challenge),
-            None => Ok(text(&hold(body, 1 << 20, PATIENCE).await.unwrap())),
+            None => Ok(text(&hold(body, 1 << 20, TIMEOUT).await.unwrap())),
         }
     }
 

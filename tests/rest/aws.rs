@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::support::aws::{CHUNKS, CHUNKS_AND_TRAILER, Signer, accepted, header};
-use crate::support::{Agent, Answer, PATIENCE, Recorder, Serve, eventually};
+use crate::support::{Agent, Answer, Recorder, Serve, TIMEOUT, eventually};
 
 const TRAILER: &str = "x-amz-checksum-crc32:AAAAAA==";
 
@@ -173,7 +173,7 @@ fn a_body_whose_chunks_do_not_fit_breaks_off() {
 
 /// An upstream has what was verified by then, and sees that it is not all.
 #[test]
-fn what_was_verified_goes_on_at_once_and_half_a_body_looks_like_half() {
+fn verified_chunks_are_forwarded_at_once_and_aborted_bodies_stay_incomplete() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let site = format!("providers:\n  aws: {{upstream: 'http://127.0.0.1:{port}'}}\n");
@@ -192,11 +192,11 @@ fn what_was_verified_goes_on_at_once_and_half_a_body_looks_like_half() {
         let start = "PUT /proxy/aws/s3/bucket/a%20b HTTP/1.1";
         let host = gate.address;
         let mut client = TcpStream::connect(host).unwrap();
-        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.set_read_timeout(Some(TIMEOUT)).unwrap();
         write!(client, "{start}\r\nHost: {host}\r\nConnection: close\r\n{head}{framing}").unwrap();
         client.write_all(&body[..half]).unwrap();
         let mut upstream = listener.accept().unwrap().0;
-        upstream.set_read_timeout(Some(PATIENCE)).unwrap();
+        upstream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let mut arrived = Vec::new();
         let ones = |arrived: &[u8]| arrived.iter().filter(|byte| **byte == b'1').count();
         while ones(&arrived) < first.len() {
@@ -232,7 +232,7 @@ fn with_trailer_cut(body: &[u8]) -> Vec<u8> {
 
 /// By its path alone this would delete the bucket `k`.
 #[test]
-fn a_service_is_where_botocore_says_by_whichever_name_it_is_told() {
+fn services_resolve_as_in_botocore_by_all_their_names() {
     let Some(python) = crate::sdks::python() else { return };
     let recorder = Recorder::start();
     let place = format!("'http://127.0.0.1:{}'", recorder.port);
@@ -249,7 +249,7 @@ fn a_service_is_where_botocore_says_by_whichever_name_it_is_told() {
 }
 
 #[test]
-fn a_compressed_body_is_refused_with_what_to_do() {
+fn compressed_body_is_refused_with_advice() {
     let Some(python) = crate::sdks::python() else { return };
     let recorder = Recorder::start();
     let gate = Serve::in_front_of(&recorder);
@@ -276,7 +276,7 @@ fn a_bucket_in_the_hosts_name_is_refused() {
 }
 
 #[test]
-fn what_is_not_signed_as_s3_demands_is_refused_with_the_reason() {
+fn invalid_s3_signatures_are_refused_with_the_reason() {
     let recorder = Recorder::start();
     let gate = Serve::in_front_of(&recorder);
     let agent = gate.agent("a", "allow_all");

@@ -21,7 +21,7 @@ fn writes(gate: &Serve, agent: &Agent, body: &str) -> u16 {
 }
 
 #[test]
-fn a_running_gate_takes_up_what_changes() {
+fn running_gate_applies_changes() {
     let gate = Serve::start("policy: [read_only]\n", &["--test-mode"]);
     let made = gate.admin("POST", "/agents", r#"{"name":"bot"}"#);
     let made: serde_json::Value = serde_json::from_str(&made.body).unwrap();
@@ -52,7 +52,7 @@ fn a_running_gate_takes_up_what_changes() {
 }
 
 #[test]
-fn what_is_registered_is_said_once_and_in_known_words() {
+fn invalid_registrations_are_refused_with_the_reason() {
     let gate = Serve::start("policy: [read_only]\n", &["--test-mode"]);
     let register = |body: &str| {
         let answer = gate.admin("POST", "/mcp/servers", body);
@@ -77,7 +77,7 @@ fn what_is_registered_is_said_once_and_in_known_words() {
 }
 
 #[test]
-fn a_broken_file_changes_nothing_and_what_takes_a_restart_is_named() {
+fn invalid_file_changes_nothing_and_changes_that_need_a_restart_are_named() {
     let mut gate = Serve::start("policy: [read_only]\n", &["--test-mode"]);
     let made = gate.admin("POST", "/agents", r#"{"name":"bot"}"#);
     let made: serde_json::Value = serde_json::from_str(&made.body).unwrap();
@@ -152,7 +152,7 @@ fn a_file_that_is_removed_changes_nothing() {
 }
 
 #[test]
-fn a_file_or_a_port_that_cannot_be_used_is_said_before_anything_is_served() {
+fn unusable_file_or_port_is_reported_before_serving() {
     let gate = Serve::start("", &["--test-mode"]);
     let home = tempfile::tempdir().unwrap();
     let failed = |args: &[&str]| {

@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::sdks;
-use crate::support::{PATIENCE, Recorder, Serve, helper};
+use crate::support::{Recorder, Serve, TIMEOUT, helper};
 
 /// More than what sockets hold on their own.
 const LARGE: usize = 20 << 20;
@@ -20,8 +20,8 @@ const SOCKETS: usize = 32 << 20;
 
 fn connect(gate: &Serve) -> TcpStream {
     let stream = TcpStream::connect(gate.address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+    stream.set_write_timeout(Some(TIMEOUT)).unwrap();
     stream
 }
 
@@ -49,7 +49,7 @@ fn refused(gate: &Serve) -> Vec<(&'static str, String, &'static str)> {
 }
 
 #[test]
-fn who_sends_all_before_it_reads_gets_its_answer() {
+fn client_that_sends_everything_before_reading_is_answered() {
     let recorder = Recorder::start();
     let gate = Serve::in_front_of(&recorder);
     for (target, headers, status) in refused(&gate) {
@@ -87,7 +87,7 @@ fn a_head_that_is_too_long_is_answered() {
 }
 
 #[test]
-fn who_waits_to_be_told_to_go_on_is_told_at_once() {
+fn expect_continue_is_answered_at_once() {
     let recorder = Recorder::start();
     let gate = Serve::in_front_of(&recorder);
     for (target, headers, status) in refused(&gate) {
@@ -135,7 +135,7 @@ fn nothing_behind_a_refused_body_is_a_request() {
 }
 
 #[test]
-fn who_sends_for_ever_is_cut_off() {
+fn endless_request_is_cut_off() {
     let recorder = Recorder::start();
     let gate = Serve::in_front_of(&recorder);
     for framing in ["Content-Length: 1000000000000\r\n", "Transfer-Encoding: chunked\r\n"] {

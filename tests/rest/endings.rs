@@ -8,7 +8,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::support::{PATIENCE, Recorder, Serve, command, eventually, sites};
+use crate::support::{Recorder, Serve, TIMEOUT, command, eventually, sites};
 
 /// An upstream whose answer goes on until nobody takes it.
 fn endless() -> u16 {
@@ -35,7 +35,7 @@ fn go_on(mut stream: &TcpStream) {
 
 fn connect(gate: &Serve) -> TcpStream {
     let stream = TcpStream::connect(gate.address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream
 }
 
@@ -49,7 +49,7 @@ fn rows(gate: &Serve) -> Vec<Value> {
 }
 
 #[test]
-fn told_to_stop_it_records_how_the_answers_ended_that_it_broke_off() {
+fn shutdown_records_aborted_answers() {
     const CALLS: usize = 8;
     let providers =
         format!("providers:\n  github: {{upstream: 'http://127.0.0.1:{}'}}\n", endless());
@@ -87,7 +87,7 @@ fn told_to_stop_it_records_how_the_answers_ended_that_it_broke_off() {
 
 /// What has no answer by the end of the time that it is given gets one of the gate's own.
 #[test]
-fn told_to_stop_it_answers_whatever_the_provider_does_not() {
+fn shutdown_answers_requests_that_the_provider_does_not() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let upstream = listener.local_addr().unwrap();
     let providers = format!("providers:\n  github: {{upstream: 'http://{upstream}'}}\n");
@@ -137,7 +137,7 @@ fn a_log_that_may_not_grow_is_no_end_but_a_refusal() {
 }
 
 #[test]
-fn who_comes_when_all_places_are_taken_is_told_so() {
+fn connections_beyond_the_limit_get_503() {
     // 256 for itself and three for a client.
     let places = 20;
     let (gate, key) = small(places);
@@ -175,7 +175,7 @@ fn who_comes_when_all_places_are_taken_is_told_so() {
 /// Who has been answered and stays gives its place, and who is being answered does not.
 /// As `nc -N` and scripts do.
 #[test]
-fn who_ends_its_side_behind_a_request_is_answered() {
+fn half_closed_clients_are_answered() {
     let (gate, _) = small(4);
     let health = "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned();
     let wrong = "/proxy/github/user HTTP/1.1\r\nHost: localhost\r\nX-Agent-Key: wrong\r\n";
@@ -201,7 +201,7 @@ fn who_ends_its_side_behind_a_request_is_answered() {
 }
 
 #[test]
-fn an_idle_connection_makes_room_for_a_new_one() {
+fn idle_connection_is_closed_for_a_new_one() {
     let places = 20;
     let (gate, key) = small(places);
     let busy = connect(&gate);
@@ -253,7 +253,7 @@ fn status_of(mut stream: &TcpStream) -> String {
 
 /// Over HTTP/2 a request takes a place as a connection does.
 #[test]
-fn many_streams_on_one_connection_take_as_many_places() {
+fn http_2_streams_take_a_slot_each() {
     let Some(python) = crate::sdks::python() else { return };
     let providers =
         format!("providers:\n  github: {{upstream: 'http://127.0.0.1:{}'}}\n", endless());

@@ -171,7 +171,7 @@ fn nothing_is_sent_twice_by_connections_that_were_closed_meanwhile() {
 
 #[cfg(unix)]
 #[test]
-fn killed_under_load_it_has_recorded_whatever_arrived() {
+fn killed_gate_has_recorded_every_forwarded_call() {
     let (port, arrived) = upstream(|_, _| (OK, true));
     let mut gate = in_front_of(port, &[]);
     let key = gate.agent("a", "allow_all").key;
@@ -217,7 +217,7 @@ fn killed_under_load_it_has_recorded_whatever_arrived() {
 
 /// Before its answer, in the middle of one, and between two requests.
 #[test]
-fn the_log_says_when_an_upstream_was_killed_and_nothing_is_sent_twice() {
+fn killed_upstream_is_recorded_and_nothing_is_sent_twice() {
     let mut recorder = Recorder::start();
     let gate = Serve::in_front_of(&recorder);
     let key = gate.agent("a", "allow_all").key;

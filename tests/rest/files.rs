@@ -50,7 +50,7 @@ fn key(key: &str) -> String {
 }
 
 #[test]
-fn sdks_get_files_through_the_gate_and_only_who_asks_for_the_credential_gets_it() {
+fn sdks_get_files_and_the_credential_goes_to_file_hosts_only() {
     let (api, store) = (Recorder::start(), Recorder::start());
     let gate = gate(&api, &store);
     // Nothing of the file changes, which looks like an answer.

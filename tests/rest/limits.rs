@@ -32,7 +32,7 @@ fn told(answer: &Answer) -> Option<[u64; 3]> {
 }
 
 #[test]
-fn what_is_left_is_exact_however_many_ask_at_once() {
+fn remaining_quota_is_exact_under_concurrency() {
     let recorder = Recorder::start();
     let (gate, key) = limited(
         &recorder,
@@ -69,7 +69,7 @@ fn what_is_left_is_exact_however_many_ask_at_once() {
 }
 
 #[test]
-fn the_limit_that_is_nearest_to_being_used_up_is_the_one_told() {
+fn quota_headers_describe_the_limit_nearest_to_exhaustion() {
     let recorder = Recorder::start();
     let (gate, key) = limited(
         &recorder,
@@ -89,7 +89,7 @@ fn the_limit_that_is_nearest_to_being_used_up_is_the_one_told() {
 }
 
 #[test]
-fn who_has_no_limit_is_told_of_none() {
+fn no_quota_headers_without_a_limit() {
     let recorder = Recorder::start();
     let allow = "rules: [{intent: read, effect: allow}]\n";
     let observed = format!("{allow}mode: observe\nrate_limit: {{requests_per_minute: 1}}\n");
@@ -104,7 +104,7 @@ fn who_has_no_limit_is_told_of_none() {
 
 /// Two limits under one name are none: the provider's own word stays as it came.
 #[test]
-fn what_the_provider_says_of_its_own_limits_stays() {
+fn rate_limit_headers_of_the_provider_are_kept() {
     let recorder = Recorder::start();
     let (gate, key) = limited(
         &recorder,
@@ -168,7 +168,7 @@ fn an_upstream_that_fails_has_cost_a_request_all_the_same() {
 /// Bodies are held in memory until they are judged: an agent that lets many of them
 /// wait takes half of the room, and no more.
 #[test]
-fn bodies_of_one_agent_leave_room_for_those_of_others() {
+fn bodies_of_one_agent_leave_memory_for_others() {
     const MIB: usize = 1 << 20;
     let gate = Serve::start("max_body: 64MiB\n", &["--test-mode"]);
     let (greedy, other) = (gate.agent("greedy", "allow_all"), gate.agent("other", "allow_all"));

@@ -8,7 +8,7 @@ const FORM: &str = "application/x-www-form-urlencoded";
 const JSON: &str = "application/json";
 
 #[test]
-fn a_row_shows_what_was_asked_however_it_was_sent() {
+fn row_shows_the_request_in_every_encoding() {
     let recorder = Recorder::start();
     let gate = Serve::in_front_of(&recorder);
     let agent = gate.agent("a", "allow_all");

@@ -46,7 +46,7 @@ fn urls_of_mocks_lead_back() {
 }
 
 #[test]
-fn what_no_table_knows_gets_something_plausible_and_circles_an_end() {
+fn unknown_requests_get_plausible_mocks_and_cycles_end() {
     let gate = Serve::start("", &["--test-mode"]);
     let agent = gate.agent("mocks", "allow_all");
     let key = format!("X-Agent-Key: {}\r\nContent-Type: application/json\r\n", agent.key);

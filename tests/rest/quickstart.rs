@@ -62,7 +62,7 @@ fn the_quick_start_runs_as_written() {
 }
 
 #[test]
-fn nobody_waits_for_a_gate_that_cannot_start() {
+fn gate_that_cannot_start_fails_at_once() {
     let document = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
     let text = std::fs::read_to_string(document).unwrap();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

@@ -171,7 +171,7 @@ fn reads_arrive_as_sent_and_writes_do_not_arrive() {
 }
 
 #[test]
-fn a_limit_that_is_used_up_is_told_in_each_sdks_own_terms() {
+fn exhausted_limit_is_reported_in_the_form_of_each_sdk() {
     let Some(python) = python() else { return };
     let recorder = Recorder::start();
     let gate = Serve::in_front_of(&recorder);

@@ -20,7 +20,7 @@ fn statuses(answer: &str) -> Vec<u16> {
 }
 
 #[test]
-fn whatever_frames_a_request_twice_is_refused_wherever_it_stands() {
+fn ambiguous_framing_is_refused_anywhere() {
     let recorder = Recorder::start();
     let gate = Serve::in_front_of(&recorder);
     let key = gate.agent("a", "allow_all").key;
@@ -130,7 +130,7 @@ fn heads_that_two_servers_take_differently_never_arrive() {
 }
 
 #[test]
-fn what_connection_names_is_gone_before_anything_is_judged() {
+fn headers_named_by_connection_are_removed_before_judging() {
     let recorder = Recorder::start();
     let gate = Serve::in_front_of(&recorder);
     let policy = "name: p\nrules:\n  - {intent: [read, query], effect: allow}\n";
@@ -172,7 +172,7 @@ fn what_connection_names_is_gone_before_anything_is_judged() {
 }
 
 #[test]
-fn nothing_of_who_stands_behind_the_gate_and_no_key_goes_upstream() {
+fn forwarding_headers_and_keys_are_not_sent_upstream() {
     let recorder = Recorder::start();
     let gate = Serve::in_front_of(&recorder);
     let key = gate.agent("a", "allow_all").key;
@@ -190,7 +190,7 @@ fn nothing_of_who_stands_behind_the_gate_and_no_key_goes_upstream() {
 }
 
 #[test]
-fn a_refused_request_is_not_told_to_go_on() {
+fn refused_request_gets_no_100_continue() {
     let recorder = Recorder::start();
     let gate = Serve::in_front_of(&recorder);
     let key = gate.agent("a", "github_readonly").key;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use agentgate::net::server::{Limits, serve};
 use agentgate::net::workers::Workers;
 
-use crate::support::{PATIENCE, Recorder, Serve};
+use crate::support::{Recorder, Serve, TIMEOUT};
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -61,8 +61,8 @@ struct Two {
 impl Two {
     fn connect(address: SocketAddr, key: &str, settings: &[u8]) -> Self {
         let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE * 2)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT * 2)).unwrap();
+        stream.set_write_timeout(Some(TIMEOUT)).unwrap();
         stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
         stream.write_all(&frame(SETTINGS, 0, 0, settings)).unwrap();
         stream.write_all(&frame(SETTINGS, ACK, 0, b"")).unwrap();
@@ -98,7 +98,7 @@ impl Two {
             self.stream.read_exact(&mut payload).ok()?;
             let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
             if head[3] == PING && head[4] != ACK {
-                assert!(self.began.elapsed() < PATIENCE * 2, "it is never cut off");
+                assert!(self.began.elapsed() < TIMEOUT * 2, "it is never cut off");
                 let _ = self.stream.write_all(&frame(PING, ACK, 0, &payload));
             }
             if matches!(head[3], DATA | HEADERS | RST_STREAM | GOAWAY) {
@@ -150,7 +150,7 @@ fn listener(timeout: Duration) -> SocketAddr {
 
 /// A window of nothing, by a client that is otherwise alive.
 #[test]
-fn who_takes_nothing_of_an_answer_is_cut_off() {
+fn client_that_does_not_read_is_cut_off() {
     let no_window = [&[0, 4][..], &0_u32.to_be_bytes()].concat();
     let mut client = Two::connect(listener(Duration::from_secs(1)), "any", &no_window);
     let head = client.head(&[]);

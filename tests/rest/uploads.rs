@@ -86,7 +86,7 @@ fn an_upload_comes_through_is_logged_and_takes_no_credential_along() {
 }
 
 #[test]
-fn a_signed_path_is_good_for_what_it_was_made_for_and_nothing_else() {
+fn signed_path_is_valid_for_its_purpose_only() {
     let (api, files) = (Recorder::handing_out(Some("https://files.slack.com")), Recorder::start());
     let gate = gate(&api, &files, "");
     let agent = gate.agent("a", "allow_all");
@@ -271,7 +271,7 @@ fn a_host_that_is_none_is_refused_and_a_part_of_an_answer_is_not_asked_for() {
 
 /// Services of Google and AWS are each where the configuration says.
 #[test]
-fn each_service_goes_to_its_own_place() {
+fn each_service_is_sent_to_its_own_host() {
     let (gmail, rest, s3, sqs) =
         (Recorder::start(), Recorder::start(), Recorder::start(), Recorder::start());
     let gate = Serve::start(

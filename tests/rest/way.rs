@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::support::{CREDENTIAL, MASTER, PATIENCE, Recorder, Serve, command, eventually};
+use crate::support::{CREDENTIAL, MASTER, Recorder, Serve, TIMEOUT, command, eventually};
 
 fn parsed(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| panic!("not JSON: {text}"))
@@ -17,7 +17,7 @@ fn key(key: &str) -> String {
 }
 
 #[test]
-fn strangers_are_all_told_the_same_and_counted_together() {
+fn unauthenticated_requests_get_one_message_and_are_counted_together() {
     let gate = Serve::start("", &["--test-mode"]);
     let mut answers = Vec::new();
     for headers in ["", "X-Agent-Key: ag_0\r\n", "Authorization: Bearer nobody\r\n"] {
@@ -31,7 +31,7 @@ fn strangers_are_all_told_the_same_and_counted_together() {
 
 #[cfg(unix)]
 #[test]
-fn strangers_that_share_a_row_are_counted_and_in_the_log_when_it_ends() {
+fn unauthenticated_requests_are_counted_and_written_at_shutdown() {
     let mut gate = Serve::start("", &["--test-mode"]);
     for _ in 0..20 {
         assert_eq!(
@@ -54,7 +54,7 @@ fn strangers_that_share_a_row_are_counted_and_in_the_log_when_it_ends() {
 }
 
 #[test]
-fn a_denial_says_what_why_and_where_it_is_logged() {
+fn denial_contains_subject_reason_and_row() {
     let gate = Serve::start("", &["--test-mode"]);
     let agent = gate.agent("a", "default");
     let answer = gate.request("DELETE", "/proxy/google/calendars/x/events/1", &key(&agent.key), "");
@@ -150,7 +150,7 @@ fn the_agents_key_stays_here_and_the_credential_goes_there() {
 }
 
 #[test]
-fn a_key_where_nobody_takes_it_out_is_refused() {
+fn misplaced_key_is_refused() {
     let recorder = Recorder::start();
     let gate = Serve::in_front_of(&recorder);
     let agent = gate.agent("a", "allow_all");
@@ -200,7 +200,7 @@ fn cookies_stay_with_their_provider() {
 }
 
 #[test]
-fn an_upstream_that_fails_is_told_apart() {
+fn upstream_failures_are_distinguished() {
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let configuration = format!(
@@ -276,7 +276,7 @@ fn a_weak_master_key_guards_no_more_than_this_machine() {
 
 #[cfg(unix)]
 #[test]
-fn told_to_stop_it_ends_what_is_under_way_and_is_gone() {
+fn shutdown_finishes_requests_in_flight_and_exits() {
     let mut gate = Serve::start("", &["--test-mode"]);
     let pid = rustix::process::Pid::from_child(gate.process());
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
@@ -286,7 +286,7 @@ fn told_to_stop_it_ends_what_is_under_way_and_is_gone() {
         ended = gate.process().try_wait().unwrap();
         ended.is_some()
     });
-    assert!(began.elapsed() < PATIENCE);
+    assert!(began.elapsed() < TIMEOUT);
     assert_eq!(ended.unwrap().code(), Some(0));
 }
 
@@ -369,7 +369,7 @@ fn an_answer_that_the_gate_does_not_pass_on_is_logged_as_its_own() {
 }
 
 #[test]
-fn an_answer_whose_client_goes_away_is_logged_as_upstream_gave_it() {
+fn answer_to_a_disconnected_client_is_logged_with_its_status() {
     let upstream = beginning_an_answer(None);
     let gate =
         Serve::start(&format!("providers: {{slack: {{upstream: 'http://{upstream}'}}}}"), &[]);

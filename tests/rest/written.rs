@@ -116,7 +116,7 @@ fn said(output: &Output) -> String {
 }
 
 #[test]
-fn what_the_proxy_refuses_explain_and_test_refuse_in_the_same_words() {
+fn explain_and_test_refuse_like_the_proxy() {
     let gate = Serve::start("", &["--test-mode"]);
     let key = gate.agent("a", "allow_all").key;
     let methods = METHODS.iter().map(|method| Asked { method, ..Asked::get("/a", &[]) });
@@ -154,7 +154,7 @@ fn what_the_proxy_refuses_explain_and_test_refuse_in_the_same_words() {
 }
 
 #[test]
-fn what_the_proxy_lets_pass_explain_does_too() {
+fn explain_accepts_what_the_proxy_accepts() {
     let gate = Serve::start("", &["--test-mode"]);
     let key = gate.agent("a", "allow_all").key;
     for (target, headers) in PASSED {

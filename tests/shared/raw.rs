@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
-use crate::wait::PATIENCE;
+use crate::wait::TIMEOUT;
 
 /// An answer, as far as tests look at it.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl Answer {
 /// Sends bytes as they are, on a connection of their own, and reads to the end.
 pub(crate) fn exchange(address: SocketAddr, bytes: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     // A gate that has answered already may have closed its side.
     let _ = stream.write_all(bytes);
     rest(stream)

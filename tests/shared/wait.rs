@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 /// How long a test waits for something that must happen. Far beyond what any of it
 /// takes, so that reaching it means that it never comes.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How often a condition is looked at.
-pub(crate) const GLANCE: Duration = Duration::from_millis(5);
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// What a condition comes to: `true`, or `Some`.
 pub(crate) trait Condition {
@@ -37,12 +37,12 @@ impl<T> Condition for Option<T> {
 /// if it never does.
 #[track_caller]
 pub(crate) fn eventually<C: Condition>(what: &str, mut condition: impl FnMut() -> C) -> C::Found {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         if let Some(found) = condition().found() {
             return found;
         }
         assert!(Instant::now() < deadline, "never happened: {what}");
-        std::thread::sleep(GLANCE);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }

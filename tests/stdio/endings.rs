@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::support::client::Client;
 use crate::support::processes::Mark;
-use crate::support::{PATIENCE, Sandbox, argv, eventually, python, recorder, shell};
+use crate::support::{Sandbox, TIMEOUT, argv, eventually, python, recorder, shell};
 
 /// In which a program told to stop must be gone.
 const TOLD_TO_STOP: Duration = Duration::from_secs(5);
@@ -46,12 +46,12 @@ fn a_killed_gate_leaves_no_orphan() {
     let sandbox = Sandbox::new();
     let (mut client, mark) = stubborn(&sandbox);
     client.signal(Signal::KILL);
-    assert!(client.wait(PATIENCE).is_some());
+    assert!(client.wait(TIMEOUT).is_some());
     mark.await_deaths();
 }
 
 #[test]
-fn a_gate_told_to_stop_is_gone_in_time_and_leaves_no_orphan() {
+fn stopped_gate_exits_in_time_without_orphans() {
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let sandbox = Sandbox::new();
         let (mut client, mark) = stubborn(&sandbox);
@@ -70,7 +70,7 @@ fn the_end_of_input_ends_even_a_stubborn_server() {
 }
 
 #[test]
-fn a_client_that_is_gone_is_not_waited_for() {
+fn disconnected_client_is_not_waited_for() {
     let sandbox = Sandbox::new();
     let mark = Mark::new(&sandbox);
     let owing = mark.put_on(shell("cat > /dev/null; sleep 1000"));
@@ -88,11 +88,11 @@ fn a_client_that_is_gone_is_not_waited_for() {
 }
 
 #[test]
-fn a_grandchild_that_holds_the_pipes_open_holds_nobody_up() {
+fn grandchild_that_keeps_the_pipes_open_does_not_block() {
     let sandbox = Sandbox::new();
     let mark = Mark::new(&sandbox);
     let mut client = gated(&sandbox, mark.put_on(shell("sleep 1000 & exit 4")));
-    let status = client.wait(PATIENCE).expect("an end");
+    let status = client.wait(TIMEOUT).expect("an end");
     assert_eq!(status.code(), Some(4));
     mark.await_deaths();
 }
@@ -104,13 +104,13 @@ fn a_server_that_closes_its_input_and_lives_on_is_ended() {
     let deaf = r#"read line; exec <&-; echo '{"method":"deaf"}'; sleep 1000"#;
     let mut client = gated(&sandbox, mark.put_on(shell(deaf)));
     client.send(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#);
-    client.next_line(PATIENCE).expect("a line");
+    client.next_line(TIMEOUT).expect("a line");
     // The first may still find the supervisor's end of the pipe open.
     eventually("the end of a server that takes nothing more", || {
         let gone = !client.try_send_bytes(b"{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"ping\"}\n");
         gone || client.wait(Duration::from_millis(50)).is_some()
     });
-    assert!(client.wait(PATIENCE).is_some(), "nobody answers, and nobody says so");
+    assert!(client.wait(TIMEOUT).is_some(), "nobody answers, and nobody says so");
     mark.await_deaths();
 }
 
@@ -131,33 +131,33 @@ fn exit_codes_are_passed_on() {
 }
 
 #[test]
-fn what_the_server_said_last_is_passed_on() {
+fn last_output_of_the_server_is_delivered() {
     let sandbox = Sandbox::new();
     let mut client = gated(&sandbox, shell(r#"printf '{"method":"a"}\n{"method":"b"}'; exit 1"#));
     for expected in [&b"{\"method\":\"a\"}\n"[..], b"{\"method\":\"b\"}"] {
-        let line = client.next_line(PATIENCE).expect("a line");
+        let line = client.next_line(TIMEOUT).expect("a line");
         assert_eq!(line.trim_ascii_end(), expected.trim_ascii_end());
     }
     assert_eq!(client.close().code(), Some(1));
 }
 
 #[test]
-fn a_command_that_does_not_exist_is_told() {
+fn missing_command_is_reported() {
     let sandbox = Sandbox::new();
     let mut client = gated(&sandbox, argv(["/no/such/command"]));
-    let status = client.wait(PATIENCE).expect("an end");
+    let status = client.wait(TIMEOUT).expect("an end");
     assert!(!status.success());
     assert!(client.stderr().contains("/no/such/command"), "{}", client.stderr());
     let mut client = gated(&sandbox, argv(["no-such-command"]));
-    assert_eq!(client.wait(PATIENCE).expect("an end").code(), Some(127));
+    assert_eq!(client.wait(TIMEOUT).expect("an end").code(), Some(127));
     assert!(client.stderr().contains("it is not on PATH: install it"), "{}", client.stderr());
     let mut client = gated(&sandbox, argv(["npx -y server /srv"]));
-    assert_eq!(client.wait(PATIENCE).expect("an end").code(), Some(127));
+    assert_eq!(client.wait(TIMEOUT).expect("an end").code(), Some(127));
     assert!(client.stderr().contains("write each as a word of its own"), "{}", client.stderr());
 }
 
 #[test]
-fn a_person_at_a_terminal_is_told_what_it_waits_for() {
+fn waiting_for_input_is_explained_on_a_terminal() {
     let sandbox = Sandbox::new();
     let in_terminal = "import pty, sys; pty.spawn(sys.argv[1:])";
     let mut command = Command::new(python());
@@ -166,12 +166,12 @@ fn a_person_at_a_terminal_is_told_what_it_waits_for() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("waiting for an MCP client"), "{said}");
     let mut client = gated(&sandbox, argv(["true"]));
-    assert!(client.wait(PATIENCE).is_some());
+    assert!(client.wait(TIMEOUT).is_some());
     assert!(!client.stderr().contains("waits for"), "{}", client.stderr());
 }
 
 #[test]
-fn a_flood_on_stderr_holds_nobody_up() {
+fn flood_on_stderr_does_not_block() {
     let sandbox = Sandbox::new();
     let record = sandbox.path("received");
     let mut server = shell("head -c 20000000 /dev/zero | tr '\\0' 'e' >&2; exec \"$@\"");

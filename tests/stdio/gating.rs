@@ -44,7 +44,7 @@ fn received(record: &PathBuf) -> String {
 }
 
 #[test]
-fn a_denial_says_what_why_and_what_instead() {
+fn denial_contains_subject_reason_and_suggestion() {
     let sandbox = Sandbox::new();
     let wrap = sandbox.wrap().policy(sandbox.write("p.yaml", POLICY)).option("--name", "notes");
     let (mut client, record) = open(&sandbox, wrap.option("--agent", "ada"));
@@ -91,7 +91,7 @@ fn a_denial_says_what_why_and_what_instead() {
 }
 
 #[test]
-fn an_unanswerable_ask_says_how_to_go_on() {
+fn ask_without_a_person_suggests_a_rule() {
     let sandbox = Sandbox::new();
     let wrap = sandbox.wrap().policy(sandbox.write("p.yaml", POLICY));
     let (mut client, record) = open(&sandbox, wrap);

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::client::Client;
 use crate::support::processes::Mark;
-use crate::support::{PATIENCE, Sandbox, recorder};
+use crate::support::{Sandbox, TIMEOUT, recorder};
 
 /// How often all gates are killed.
 const ROUNDS: u64 = 8;
@@ -83,11 +83,11 @@ fn flood_and_kill(command: &[std::ffi::OsString], prefix: &str, answers: u64) {
     for number in 0..IN_FLIGHT + answers {
         client.send_bytes(call(number).as_bytes());
         if number >= IN_FLIGHT {
-            client.next_line(PATIENCE).expect("an answer");
+            client.next_line(TIMEOUT).expect("an answer");
         }
     }
     client.signal(Signal::KILL);
-    assert!(client.wait(PATIENCE).is_some());
+    assert!(client.wait(TIMEOUT).is_some());
 }
 
 /// The tokens of the calls that a server received.

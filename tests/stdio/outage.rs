@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use crate::support::client::Client;
-use crate::support::{PATIENCE, Sandbox, Wrap, argv, eventually, real, recorder};
+use crate::support::{Sandbox, TIMEOUT, Wrap, argv, eventually, real, recorder};
 
 /// A gated recorder, and how many calls it made.
 struct Session {
@@ -58,7 +58,7 @@ fn passed(reply: &Value) -> bool {
 /// As where its file is on the disk that is full, or its reader has gone.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_gate_that_cannot_say_what_is_wrong_goes_on() {
+fn gate_with_closed_stderr_continues() {
     let sandbox = Sandbox::new();
     let record = sandbox.path("received");
     let gate = sandbox.wrap().policy("allow_all").command(recorder(&record));
@@ -106,7 +106,7 @@ fn an_unlinked_database_refuses_calls_until_it_is_back() {
 }
 
 #[test]
-fn a_folder_that_is_gone_refuses_calls_until_it_is_back() {
+fn calls_are_refused_while_the_folder_is_missing() {
     let sandbox = Sandbox::new();
     let wrap = sandbox.wrap();
     let mut session = Session::new(sandbox, wrap);
@@ -154,7 +154,7 @@ fn a_write_ahead_log_that_is_cut_refuses_calls_also_after_a_restart() {
     let record = session.sandbox.path("never");
     let wrap = session.sandbox.wrap().policy("allow_all");
     let mut client = Client::spawn(&wrap.command(recorder(&record)));
-    assert_eq!(client.wait(PATIENCE).and_then(|status| status.code()), Some(2));
+    assert_eq!(client.wait(TIMEOUT).and_then(|status| status.code()), Some(2));
     assert!(!record.exists(), "the server was started");
     assert!(audit("accept-loss").status.success());
     let Session { sandbox, .. } = session;
@@ -198,7 +198,7 @@ fn the_opt_out_lets_calls_pass_unrecorded() {
 }
 
 #[test]
-fn a_full_disk_refuses_calls_until_there_is_room() {
+fn calls_are_refused_while_the_disk_is_full() {
     let sandbox = Sandbox::new();
     let home = sandbox.path("home");
     std::fs::create_dir(&home).unwrap();
@@ -237,7 +237,7 @@ fn a_gate_that_finds_a_full_disk_says_so() {
     assert!(client.close().success());
     let _ = std::fs::write(home.join("filler"), vec![0; 16 * 1024 * 1024]);
     let mut client = Client::spawn(&sandbox.wrap().command(recorder(&record)));
-    assert_eq!(client.wait(PATIENCE).and_then(|status| status.code()), Some(2));
+    assert_eq!(client.wait(TIMEOUT).and_then(|status| status.code()), Some(2));
     eventually("the reason is given", || client.stderr().contains("the disk is full"));
     let doctor = Command::new(env!("CARGO_BIN_EXE_agentgate"))
         .arg("doctor")
@@ -285,7 +285,7 @@ fn a_gate_that_cannot_start_does_not_start_the_server() {
         let sandbox = Sandbox::new();
         let record = sandbox.path("received");
         let mut client = Client::spawn(&setting(&sandbox).command(recorder(&record)));
-        let status = client.wait(PATIENCE).unwrap_or_else(|| panic!("{what}: no end"));
+        let status = client.wait(TIMEOUT).unwrap_or_else(|| panic!("{what}: no end"));
         assert_eq!(status.code(), Some(2), "{what}: {}", client.stderr());
         eventually("the reason is given", || !client.stderr().is_empty());
         assert!(!record.exists(), "{what}: the server was started");

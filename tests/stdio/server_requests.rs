@@ -53,7 +53,7 @@ fn asked(client: &mut Client) -> Vec<String> {
 }
 
 #[test]
-fn a_server_is_refused_what_the_policy_refuses_and_goes_on() {
+fn refused_server_request_is_answered_and_the_session_continues() {
     let sandbox = Sandbox::new();
     let Some(mut client) = everything(&sandbox, POLICY) else { return };
     let refused = client.call(1, "trigger-sampling-request", &json!({"prompt": "say something"}));
@@ -91,7 +91,7 @@ fn a_server_is_refused_what_the_policy_refuses_and_goes_on() {
 
 /// The same server under a policy that speaks of nothing that servers ask.
 #[test]
-fn a_server_may_ask_what_no_rule_speaks_of() {
+fn server_requests_without_a_rule_pass() {
     let sandbox = Sandbox::new();
     let silent = "name: silent\nrules: []\ndefault_effect: allow\n";
     let Some(mut client) = everything(&sandbox, silent) else { return };

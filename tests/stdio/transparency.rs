@@ -16,7 +16,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::client::Client;
-use crate::support::{PATIENCE, Sandbox, argv, real, teed};
+use crate::support::{Sandbox, TIMEOUT, argv, real, teed};
 
 mod servers;
 
@@ -327,7 +327,7 @@ fn raw(server: &Server, place: &str, command: &[OsString]) -> String {
     // Some servers outstay their input, as every client has to know.
     if client.wait(Duration::from_secs(3)).is_none() {
         client.signal(Signal::TERM);
-        assert!(client.wait(PATIENCE).is_some(), "no end after SIGTERM");
+        assert!(client.wait(TIMEOUT).is_some(), "no end after SIGTERM");
     }
     String::new()
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use comfy_table::{CellAlignment, Table};
 
 use crate::store::stats::{Named, Stats};
-use crate::terminal::shown;
+use crate::terminal::escaped;
 
 pub(super) fn write(out: &mut impl Write, stats: &Stats) -> io::Result<()> {
     let share = |count: i64| match stats.decisions {
@@ -40,7 +40,7 @@ fn table(title: &str, names: &[Named]) -> String {
     table.load_style(comfy_table::presets::NOTHING);
     table.set_header([title, "decisions", "denied"]);
     for Named { name, decisions, denied } in names {
-        let name = if name.is_empty() { "(none)".to_owned() } else { shown(name) };
+        let name = if name.is_empty() { "(none)".to_owned() } else { escaped(name) };
         table.add_row([name, decisions.to_string(), denied.to_string()]);
     }
     for (index, column) in table.column_iter_mut().enumerate() {

@@ -7,7 +7,7 @@ use comfy_table::{ColumnConstraint, ContentArrangement, Row as Line, Table, Widt
 use jiff::tz::TimeZone;
 
 use crate::store::row::Row;
-use crate::terminal::shown;
+use crate::terminal::escaped;
 
 /// Width if there is no terminal.
 const DEFAULT_WIDTH: u16 = 160;
@@ -134,14 +134,14 @@ fn cells(row: &Row, zone: &TimeZone) -> [String; COLUMNS.len()] {
     let time = row.time.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string();
     [
         time,
-        shown(&row.agent),
-        shown(&row.server),
-        shown(if row.tool.is_empty() { &row.method } else { &row.tool }),
-        shown(&row.intent),
-        shown(&row.decision),
-        shown(&row.outcome),
-        shown(&row.rule),
-        shown(&row.reason),
+        escaped(&row.agent),
+        escaped(&row.server),
+        escaped(if row.tool.is_empty() { &row.method } else { &row.tool }),
+        escaped(&row.intent),
+        escaped(&row.decision),
+        escaped(&row.outcome),
+        escaped(&row.rule),
+        escaped(&row.reason),
     ]
 }
 

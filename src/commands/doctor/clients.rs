@@ -71,8 +71,12 @@ impl ClientFile {
     }
 
     fn judge(&self, name: &str, server: &Server, lookup: &Lookup) -> Finding {
-        let subject =
-            format!("{} `{}` in {}", self.client.name(), terminal::shown(name), shown(&self.path));
+        let subject = format!(
+            "{} `{}` in {}",
+            self.client.name(),
+            terminal::escaped(name),
+            shown(&self.path)
+        );
         match server {
             Server::Gated(gate) => match gate.problem(lookup) {
                 None if gate.is_looked_up() && !self.client.has_path_of_terminal() => {
@@ -101,8 +105,8 @@ impl ClientFile {
                     "agentgate setup, or by hand: \"command\": {}, \"args\": [\"wrap\", \"--name\", {}, \
                      \"--\", {}, then the present args]",
                     Value::from(own_path()),
-                    Value::from(terminal::shown(name)),
-                    Value::from(terminal::shown(program)),
+                    Value::from(terminal::escaped(name)),
+                    Value::from(terminal::escaped(program)),
                 ),
             ),
             Server::Remote { is_local: true, .. } => Finding::note(
@@ -119,7 +123,7 @@ impl ClientFile {
                     "\"command\": {}, \"args\": [\"wrap\", \"--name\", {}, {}then its URL], and no \
                      \"url\" or \"type\"",
                     Value::from(own_path()),
-                    Value::from(terminal::shown(name)),
+                    Value::from(terminal::escaped(name)),
                     match has_headers {
                         true => {
                             "then \"--header-env\", \"NAME=VARIABLE\" for each header, whose value \

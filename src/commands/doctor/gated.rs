@@ -49,7 +49,7 @@ impl Gate {
     /// default.
     pub(super) fn problem(&self, lookup: &Lookup) -> Option<(String, String)> {
         if !can_start(&self.program) {
-            let program = terminal::shown(&self.program);
+            let program = terminal::escaped(&self.program);
             let detail = format!("is gated by `{program}`, which does not exist");
             return Some((detail, format!("write {} instead", own_path())));
         }
@@ -80,7 +80,7 @@ impl Gate {
         if is_filled_in(home) || Path::new(home).is_absolute() {
             return None;
         }
-        let detail = format!("{NO_START}: AGENTGATE_HOME is `{}`", terminal::shown(home));
+        let detail = format!("{NO_START}: AGENTGATE_HOME is `{}`", terminal::escaped(home));
         Some((detail, "write the absolute path of the folder".to_owned()))
     }
 
@@ -134,7 +134,7 @@ impl Gate {
             Ok(())
         };
         let wrong = checked().err()?;
-        let detail = format!("{NO_START}: {}", terminal::shown(&format!("{wrong:#}")));
+        let detail = format!("{NO_START}: {}", terminal::escaped(&format!("{wrong:#}")));
         Some((detail, "correct the entry; `agentgate inspect` tries a server out".to_owned()))
     }
 
@@ -183,7 +183,7 @@ impl Gate {
 
 fn config_problem(decide: &DecideArgs) -> Option<(String, String)> {
     let path = decide.config.as_deref()?;
-    let shown = terminal::shown(&path.to_string_lossy());
+    let shown = terminal::escaped(&path.to_string_lossy());
     if is_filled_in(&path.to_string_lossy()) {
         return None;
     }
@@ -207,7 +207,7 @@ fn policy_problem(lookup: &Lookup, name: &str) -> Option<(String, String)> {
         return Some((detail, "name a policy, or leave it out".to_owned()));
     }
     let wrong = rules(lookup, name).err()?;
-    let shown = terminal::shown(name);
+    let shown = terminal::escaped(name);
     let fix = match is_path(name) && Path::new(name).is_relative() {
         true => "write the absolute path of the policy: clients start in folders of their own, \
                  and no shell expands `~`"
@@ -255,7 +255,7 @@ fn without_variables() -> Command {
 
 fn first_line(error: &str) -> String {
     let line = error.lines().next().unwrap_or_default();
-    terminal::shown(line.strip_prefix("error: ").unwrap_or(line))
+    terminal::escaped(line.strip_prefix("error: ").unwrap_or(line))
 }
 
 #[cfg(test)]

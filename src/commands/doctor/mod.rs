@@ -97,7 +97,7 @@ fn configuration(args: &DoctorArgs, home: &Home) -> (Vec<Finding>, File) {
             (found.iter().map(|one| mistake(path, one)).collect(), File::default())
         }
         Err(error) => {
-            let detail = terminal::shown(&error.to_string());
+            let detail = terminal::escaped(&error.to_string());
             (vec![Finding::bad("configuration", shown(path), detail, FIX)], File::default())
         }
     }
@@ -106,13 +106,13 @@ fn configuration(args: &DoctorArgs, home: &Home) -> (Vec<Finding>, File) {
 /// A finding about the configuration file.
 fn mistake(path: &Path, found: &Diagnostic) -> Finding {
     let place = format!("{}:{}:{}", shown(path), found.span.line, found.span.column);
-    let fix = found.help.as_deref().map_or_else(|| FIX.to_owned(), terminal::shown);
-    Finding::bad("configuration", place, terminal::shown(&found.message), fix)
+    let fix = found.help.as_deref().map_or_else(|| FIX.to_owned(), terminal::escaped);
+    Finding::bad("configuration", place, terminal::escaped(&found.message), fix)
 }
 
 /// A path with control characters escaped.
 fn shown(path: &Path) -> String {
-    terminal::shown(&path.to_string_lossy())
+    terminal::escaped(&path.to_string_lossy())
 }
 
 // === impl Finding ===
@@ -187,8 +187,8 @@ mod tests {
 
     #[test]
     fn untrusted_text_cannot_move_the_cursor() {
-        assert_eq!(terminal::shown("a\u{1b}[2Jb\nc\u{202e}d"), "a\\u{1b}[2Jb\\u{a}c\\u{202e}d");
-        assert_eq!(terminal::shown("Ä–日本"), "Ä–日本");
+        assert_eq!(terminal::escaped("a\u{1b}[2Jb\nc\u{202e}d"), "a\\u{1b}[2Jb\\u{a}c\\u{202e}d");
+        assert_eq!(terminal::escaped("Ä–日本"), "Ä–日本");
     }
 
     #[test]

@@ -40,7 +40,7 @@ fn in_folder(folder: &Path) -> Vec<String> {
 }
 
 fn policy(lookup: &Lookup, name: &str) -> Finding {
-    let subject = terminal::shown(name);
+    let subject = terminal::escaped(name);
     match rules(lookup, name) {
         Ok(rules) => {
             Finding::good("policy", subject, format!("loads, {}", pluralize(rules, "rule")))
@@ -54,10 +54,10 @@ fn policy(lookup: &Lookup, name: &str) -> Finding {
 
 /// Number of rules of a policy, or why it cannot be used.
 pub(super) fn rules(lookup: &Lookup, name: &str) -> Result<usize, String> {
-    let found = lookup.find(name).map_err(|finding| terminal::shown(&finding.message))?;
+    let found = lookup.find(name).map_err(|finding| terminal::escaped(&finding.message))?;
     let file = found.load().map_err(|wrong| {
         let first = wrong.iter().next().map(|finding| finding.message.as_str());
-        format!("does not load: {}", terminal::shown(first.unwrap_or_default()))
+        format!("does not load: {}", terminal::escaped(first.unwrap_or_default()))
     })?;
     Ok(file.rule_count())
 }
@@ -69,7 +69,7 @@ pub(super) fn credentials(file: &File) -> Vec<Finding> {
     let missing = missing_credentials(&file.providers).into_iter();
     missing
         .map(|why| {
-            Finding::note("credential", "here".to_owned(), terminal::shown(&why)).with_fix(advice)
+            Finding::note("credential", "here".to_owned(), terminal::escaped(&why)).with_fix(advice)
         })
         .collect()
 }
@@ -88,7 +88,7 @@ pub(super) fn log(database: &Path) -> Finding {
                 true => "make room on that disk: until then, nothing can be recorded or allowed",
                 false => "put the database back, or name another with --db",
             };
-            return Finding::bad("log", subject, terminal::shown(&error.to_string()), fix);
+            return Finding::bad("log", subject, terminal::escaped(&error.to_string()), fix);
         }
     };
     if metadata.len() > MAX_EXAMINED {
@@ -99,6 +99,6 @@ pub(super) fn log(database: &Path) -> Finding {
             None => Finding::good("log", subject, format!("whole, {} entries", found.entries)),
             Some(broken) => Finding::bad("log", subject, broken.to_string(), whole),
         },
-        Err(error) => Finding::bad("log", subject, terminal::shown(&error.to_string()), whole),
+        Err(error) => Finding::bad("log", subject, terminal::escaped(&error.to_string()), whole),
     }
 }

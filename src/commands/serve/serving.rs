@@ -108,7 +108,7 @@ impl Serving {
     /// Applies what can change without a restart from `plan`: all of it, or nothing on error.
     pub(super) fn apply(&self, plan: &Plan) -> anyhow::Result<()> {
         let Plan { settings, .. } = plan;
-        let servers = hosting::shown(settings, |configured| {
+        let servers = hosting::set_up_servers(settings, |configured| {
             self.hosted.prepare(configured, hosting::secrets(settings))
         })?;
         let lookup = policies::lookup(settings);
@@ -232,7 +232,7 @@ fn host(plan: &Plan, proxy: &Proxy, master: MasterKey) -> anyhow::Result<Arc<Hos
         let (first, more) = (keys.next(), keys.next());
         master.is(first.map(http::HeaderValue::as_bytes).unwrap_or_default()) && more.is_none()
     };
-    hosting::shown(&plan.settings, |configured| Hosted::open(host, configured, is_master))
+    hosting::set_up_servers(&plan.settings, |configured| Hosted::open(host, configured, is_master))
 }
 
 /// Test mode needs no root certificates.

@@ -68,20 +68,20 @@ fn result(id: &[u8], result: &str) -> Bytes {
     format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{result}}}").into()
 }
 
-fn error(id: &[u8], code: i64, words: &str) -> Bytes {
+fn error(id: &[u8], code: i64, text: &str) -> Bytes {
     let id = String::from_utf8_lossy(id);
-    let error = serde_json::json!({ "code": code, "message": words });
+    let error = serde_json::json!({ "code": code, "message": text });
     format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{error}}}").into()
 }
 
 /// The error for a method that cannot be bridged.
 fn not_bridged(id: Option<&[u8]>, method: &str) -> FromClient {
     let Some(id) = id else { return FromClient::Drop };
-    let words = format!(
+    let text = format!(
         "Method not found: the server speaks another era of MCP, and AgentGate does not bridge `{}`",
         crate::terminal::brief(method)
     );
-    FromClient::Answer(error(id, METHOD_NOT_FOUND, &words))
+    FromClient::Answer(error(id, METHOD_NOT_FOUND, &text))
 }
 
 /// Translates a server's capabilities into the other era: those that both have and the bridge
@@ -112,10 +112,11 @@ pub fn refused(message: &[u8]) -> Vec<String> {
         (None, Some(_)) if up::needs_input(message) => {}
         _ => return Vec::new(),
     }
-    let asked =
+    let requests =
         raw(message, &["result", "inputRequests"]).and_then(|asked| json::parse(asked).ok());
-    let Some(Json::Object(asked)) = asked else { return Vec::new() };
-    let methods = asked.iter().filter_map(|(_, asked)| asked.as_object()?.get("method")?.as_str());
+    let Some(Json::Object(requests)) = requests else { return Vec::new() };
+    let methods =
+        requests.iter().filter_map(|(_, request)| request.as_object()?.get("method")?.as_str());
     methods.take(MAX_REQUESTS).map(str::to_owned).collect()
 }
 

@@ -112,8 +112,8 @@ impl Up {
             _ => match splice::with_meta(message, &OURS, &self.meta()) {
                 Some(message) => FromClient::Forward(message),
                 None => {
-                    let words = "`params._meta` speaks of another era of MCP than this session's";
-                    FromClient::Answer(super::error(id, INVALID_PARAMS, words))
+                    let text = "`params._meta` speaks of another era of MCP than this session's";
+                    FromClient::Answer(super::error(id, INVALID_PARAMS, text))
                 }
             },
         }
@@ -126,16 +126,16 @@ impl Up {
         let Some(id) = raw(message, &["id"]).filter(|_| needs_input(message)) else {
             return message.clone();
         };
-        let words = "The server asks the user or the model for something before it goes on \
+        let text = "The server asks the user or the model for something before it goes on \
                      (`input_required`). AgentGate does not bridge that to a client of an \
                      older era of MCP; nothing was asked, and the call is not finished.";
         if method == "tools/call" {
             let content = serde_json::json!({
-                "content": [{ "type": "text", "text": words }], "isError": true,
+                "content": [{ "type": "text", "text": text }], "isError": true,
             });
             return super::result(id, &content.to_string());
         }
-        super::error(id, INVALID_REQUEST, words)
+        super::error(id, INVALID_REQUEST, text)
     }
 
     fn meta(&self) -> String {
@@ -163,12 +163,12 @@ pub(super) fn needs_input(message: &[u8]) -> bool {
 
 /// Responds to every request of a batch with an error.
 fn refused_batch(batch: &[u8]) -> FromClient {
-    let words = "AgentGate does not bridge batches: send each request by itself";
+    let text = "AgentGate does not bridge batches: send each request by itself";
     let asking = answer::messages(batch).into_iter().filter_map(|message| {
         let (method, id) = super::method_and_id(message);
         id.filter(|_| method.is_some())
     });
-    let answers: Vec<Bytes> = asking.map(|id| super::error(id, INVALID_REQUEST, words)).collect();
+    let answers: Vec<Bytes> = asking.map(|id| super::error(id, INVALID_REQUEST, text)).collect();
     match answers.is_empty() {
         true => FromClient::Drop,
         false => {

@@ -374,8 +374,8 @@ async fn answered(
 ) -> Response<Body> {
     let first = loop {
         let Some(message) = receiver.recv().await else {
-            let words = "the server ended without an answer";
-            return problem::error(StatusCode::BAD_GATEWAY, Some(id), UPSTREAM, words);
+            let message = "the server ended without an answer";
+            return problem::error(StatusCode::BAD_GATEWAY, Some(id), UPSTREAM, message);
         };
         if accepts_streams || is_answer(&message.bytes) {
             break message;

@@ -142,7 +142,7 @@ impl Front {
         {
             Ok(incoming) => {
                 let answer = self.backend.answer(incoming).await;
-                decision_headers::delivered(answer, &self.settings.answer_memory)
+                decision_headers::deliver(answer, &self.settings.answer_memory)
             }
             Err(refusal) => {
                 let malformed = refusal.malformed(&self.server, &parts.method);

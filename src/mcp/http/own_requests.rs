@@ -49,7 +49,7 @@ impl OwnRequestSender for Requester<'_> {
         headers.insert(ACCEPT, BOTH);
         let exchange = async {
             let sent = self.remote.send(request, &headers, self.principal, RESPONSE_TIMEOUT).await;
-            let response = sent.map_err(|unanswered| unanswered.words)?;
+            let response = sent.map_err(|unanswered| unanswered.message)?;
             if response.status() == StatusCode::ACCEPTED {
                 return Ok(None);
             }

@@ -86,8 +86,19 @@ struct Translation {
     max: usize,
 }
 
-/// A relay's side of a bridge.
-type Ends = (Frames<ReadHalf<DuplexStream>>, WriteHalf<DuplexStream>);
+/// The bridge's end of the pipe to the relay.
+struct RelayEnd {
+    frames: Frames<ReadHalf<DuplexStream>>,
+    output: WriteHalf<DuplexStream>,
+    /// The relay that records refusals of the bridge.
+    relay: Weak<Relay>,
+}
+
+/// The streams of a child.
+struct ChildEnd<'q> {
+    frames: Frames<Source>,
+    input: &'q Queue<Bytes>,
+}
 
 impl Bridge {
     /// Inserts the bridge: returns the streams for the child's relay, and when the child is
@@ -110,11 +121,12 @@ impl Bridge {
                     input_closed.notify_one();
                 }
             };
-            let frames = Frames::new(child.output, max);
-            let ends = (Frames::new(from_relay, max), to_relay);
+            let child = ChildEnd { frames: Frames::new(child.output, max), input: &to_child };
+            let frames = Frames::new(from_relay, max);
+            let relay = RelayEnd { frames, output: to_relay, relay };
             let crossing = async {
                 tokio::select! {
-                    () = bridge.cross((ends, relay), (frames, &to_child), made, max) => {}
+                    () = bridge.cross(relay, child, made, max) => {}
                     () = input_closed_for_grace(&input_closed) => {}
                 }
                 to_child.close();
@@ -127,26 +139,25 @@ impl Bridge {
 
     async fn cross(
         &self,
-        ((from_relay, to_relay), relay): (Ends, Weak<Relay>),
-        (mut from_child, to_child): (Frames<Source>, &Queue<Bytes>),
+        relay: RelayEnd,
+        mut child: ChildEnd<'_>,
         made: watch::Sender<bool>,
         max: usize,
     ) {
         let translator = match self {
             Self::Up => {
-                let accepted =
-                    timeout(HANDSHAKE_TIMEOUT, accepts_handshake(&mut from_child, to_child)).await;
-                if matches!(accepted, Ok(Ok(true) | Err(Died))) {
+                let accepted = timeout(HANDSHAKE_TIMEOUT, child.accepts_handshake()).await;
+                if matches!(accepted, Ok(Ok(true) | Err(Exited))) {
                     return;
                 }
                 Translator::Up(None)
             }
             Self::Down(is_native) => {
-                let made = timeout(HANDSHAKE_TIMEOUT, handshake(&mut from_child, to_child)).await;
+                let made = timeout(HANDSHAKE_TIMEOUT, child.handshake()).await;
                 match made.unwrap_or(Ok(None)) {
                     Ok(Some(down)) => Translator::Down(down),
                     Ok(None) => return is_native.store(true, Ordering::Relaxed),
-                    Err(Died) => return,
+                    Err(Exited) => return,
                 }
             }
         };
@@ -154,12 +165,12 @@ impl Bridge {
         let translation = Translation {
             translator: Mutex::new(translator),
             requests: Mutex::default(),
-            to_child: to_child.clone(),
-            to_relay: tokio::sync::Mutex::new(to_relay),
-            relay,
+            to_child: child.input.clone(),
+            to_relay: tokio::sync::Mutex::new(relay.output),
+            relay: relay.relay,
             max,
         };
-        tokio::join!(translation.inward(from_relay), translation.outward(from_child));
+        tokio::join!(translation.inward(relay.frames), translation.outward(child.frames));
     }
 }
 
@@ -172,50 +183,50 @@ async fn input_closed_for_grace(input_closed: &Notify) {
 
 /// The child exited before responding, which shows nothing about its era.
 #[derive(Debug, PartialEq, Eq)]
-struct Died;
+struct Exited;
 
-/// The next readable line of the child.
-async fn next_line(from_child: &mut Frames<Source>) -> Result<Bytes, Died> {
-    loop {
-        if let Frame::Line(line) = from_child.next().await.ok().flatten().ok_or(Died)? {
-            return Ok(line);
-        }
+impl ChildEnd<'_> {
+    async fn send(&mut self, message: &[u8]) -> Result<(), Exited> {
+        self.input.push(line(message)).await.map_err(|_| Exited)
     }
-}
 
-/// Whether the child supports a handshake with the gate: then it did not refuse the client's
-/// because of its era.
-async fn accepts_handshake(
-    from_child: &mut Frames<Source>,
-    to_child: &Queue<Bytes>,
-) -> Result<bool, Died> {
-    to_child.push(line(&Probe::Initialize.message())).await.map_err(|_| Died)?;
-    loop {
-        let answer = next_line(from_child).await?;
-        if Probe::answered_by(&answer) == Some(Probe::Initialize) {
-            return Ok(down::accepts_handshake(&answer));
-        }
-    }
-}
-
-/// Starts the gate's handshake. `None` if the child speaks the stateless era, or supports no
-/// handshake.
-async fn handshake(
-    from_child: &mut Frames<Source>,
-    to_child: &Queue<Bytes>,
-) -> Result<Option<Down>, Died> {
-    for probe in Probe::ALL {
-        to_child.push(line(&probe.message())).await.map_err(|_| Died)?;
-    }
-    loop {
-        let answer = next_line(from_child).await?;
-        match Probe::answered_by(&answer).map(|probe| probe.evaluate(&answer)) {
-            Some(Finding::NoBridge) => return Ok(None),
-            Some(Finding::Handshake(down)) => {
-                to_child.push(line(down::INITIALIZED.as_bytes())).await.map_err(|_| Died)?;
-                return Ok(Some(down));
+    /// The next readable line.
+    async fn next_line(&mut self) -> Result<Bytes, Exited> {
+        loop {
+            if let Frame::Line(line) = self.frames.next().await.ok().flatten().ok_or(Exited)? {
+                return Ok(line);
             }
-            Some(Finding::Nothing) | None => {}
+        }
+    }
+
+    /// Whether the child supports a handshake with the gate: then it did not refuse the
+    /// client's because of its era.
+    async fn accepts_handshake(&mut self) -> Result<bool, Exited> {
+        self.send(&Probe::Initialize.message()).await?;
+        loop {
+            let answer = self.next_line().await?;
+            if Probe::answered_by(&answer) == Some(Probe::Initialize) {
+                return Ok(down::accepts_handshake(&answer));
+            }
+        }
+    }
+
+    /// Performs the gate's handshake. `None` if the child speaks the stateless era, or supports
+    /// no handshake.
+    async fn handshake(&mut self) -> Result<Option<Down>, Exited> {
+        for probe in Probe::ALL {
+            self.send(&probe.message()).await?;
+        }
+        loop {
+            let answer = self.next_line().await?;
+            match Probe::answered_by(&answer).map(|probe| probe.evaluate(&answer)) {
+                Some(Finding::NoBridge) => return Ok(None),
+                Some(Finding::Handshake(down)) => {
+                    self.send(down::INITIALIZED.as_bytes()).await?;
+                    return Ok(Some(down));
+                }
+                Some(Finding::Nothing) | None => {}
+            }
         }
     }
 }

@@ -139,8 +139,8 @@ impl Routes for Pools {
     }
 
     fn unreadable(error: &HoldError) -> Self::Error {
-        let words = error.to_string();
-        Box::new(problem::error(StatusCode::BAD_GATEWAY, None, codes::UPSTREAM, &words))
+        let message = error.to_string();
+        Box::new(problem::error(StatusCode::BAD_GATEWAY, None, codes::UPSTREAM, &message))
     }
 }
 

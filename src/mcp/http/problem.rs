@@ -36,31 +36,31 @@ pub fn json_rpc(status: StatusCode, message: Bytes) -> Response<Body> {
 
 /// Extension: retrying does not help, whatever the status suggests.
 #[derive(Debug, Clone, Copy)]
-struct Lasting;
+struct Permanent;
 
 /// Marks a response as permanent.
-pub(super) fn lasting(mut response: Response<Body>) -> Response<Body> {
-    response.extensions_mut().insert(Lasting);
+pub(super) fn permanent(mut response: Response<Body>) -> Response<Body> {
+    response.extensions_mut().insert(Permanent);
     response
 }
 
 /// Extension: retrying may help, whatever the status suggests.
 #[derive(Debug, Clone, Copy)]
-struct Passing;
+struct Temporary;
 
 /// Marks a response as temporary.
-pub(super) fn passing(mut response: Response<Body>) -> Response<Body> {
-    response.extensions_mut().insert(Passing);
+pub(super) fn temporary(mut response: Response<Body>) -> Response<Body> {
+    response.extensions_mut().insert(Temporary);
     response
 }
 
 /// Whether a refusal may be temporary.
-pub(super) fn is_passing(response: &Response<Body>) -> bool {
+pub(super) fn is_temporary(response: &Response<Body>) -> bool {
     let status = response.status();
     let may_pass = status.is_server_error()
         || status == StatusCode::TOO_MANY_REQUESTS
-        || response.extensions().get::<Passing>().is_some();
-    may_pass && response.extensions().get::<Lasting>().is_none()
+        || response.extensions().get::<Temporary>().is_some();
+    may_pass && response.extensions().get::<Permanent>().is_none()
 }
 
 /// A response without a body.

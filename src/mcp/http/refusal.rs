@@ -82,7 +82,7 @@ pub(super) async fn contradicted(
     message: &[u8],
 ) -> Response<Body> {
     let (status, id) = (StatusCode::BAD_REQUEST, outline(message).id);
-    let words = mismatch.to_string();
-    let answer = problem::error(status, id.as_deref(), HEADER_MISMATCH, &words);
-    recorded(relay, "tools/call", &words, answer).await
+    let message = mismatch.to_string();
+    let answer = problem::error(status, id.as_deref(), HEADER_MISMATCH, &message);
+    recorded(relay, "tools/call", &message, answer).await
 }

@@ -292,7 +292,7 @@ impl Remote {
         };
         let response = match self.send_logged_in(request, on_challenge, RESPONSE_TIMEOUT).await {
             Ok(response) => response,
-            Err(unanswered) => return problem::passing(unanswered.answer(None)),
+            Err(unanswered) => return problem::temporary(unanswered.answer(None)),
         };
         let status = response.status();
         let is_over = incoming.method == Method::DELETE && status.is_success();
@@ -302,9 +302,9 @@ impl Remote {
             self.sessions.remove(&incoming.principal, session);
         }
         let streamed = self.streamed(response, incoming, principal, &conversation).await;
-        streamed.unwrap_or_else(|words| {
-            let error = problem::error(StatusCode::BAD_GATEWAY, None, UPSTREAM, &words);
-            problem::lasting(error)
+        streamed.unwrap_or_else(|message| {
+            let error = problem::error(StatusCode::BAD_GATEWAY, None, UPSTREAM, &message);
+            problem::permanent(error)
         })
     }
 

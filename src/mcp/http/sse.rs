@@ -149,7 +149,7 @@ impl Event {
 
     /// This event's id and retry time, with `message` as its data.
     #[must_use]
-    pub fn carrying(&self, message: &[u8]) -> Bytes {
+    pub fn with_data(&self, message: &[u8]) -> Bytes {
         let mut out = BytesMut::new();
         if !self.kind.is_empty() {
             field(&mut out, "event", self.kind.as_bytes());
@@ -171,14 +171,14 @@ impl Event {
     /// nothing is left. Some readers end lines where the standard does not, and could find a
     /// message in a comment.
     #[must_use]
-    pub fn unmistakable(&self, message: Option<&[u8]>) -> Option<Bytes> {
+    pub fn unambiguous(&self, message: Option<&[u8]>) -> Option<Bytes> {
         if !ends_elsewhere(&self.raw) {
             return Some(self.raw.clone());
         }
         let id = self.id.clone().filter(|id| !ends_elsewhere(id.as_bytes()));
         let kind = Some(&self.kind).filter(|kind| !ends_elsewhere(kind.as_bytes()));
         let event = Self { id, kind: kind.cloned().unwrap_or_default(), ..self.clone() };
-        message.map(|message| event.carrying(message))
+        message.map(|message| event.with_data(message))
     }
 
     fn line<'l>(&mut self, line: &'l [u8], all_data: &mut Option<Cow<'l, [u8]>>) {
@@ -345,7 +345,7 @@ mod tests {
     fn a_rewritten_event_keeps_its_place() {
         let (events, _) = events(&[b"id: 3\nevent: message\ndata: {}\n\n"]);
         assert_eq!(
-            events[0].carrying(b"[1,\n2]"),
+            events[0].with_data(b"[1,\n2]"),
             "event: message\nid: 3\ndata: [1,\ndata: 2]\n\n"
         );
     }

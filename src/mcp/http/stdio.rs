@@ -253,7 +253,7 @@ impl PipedClient {
                 continue;
             }
             if self.is_lost() {
-                self.remind(&line).await;
+                self.answer_without_session(&line).await;
                 continue;
             }
             let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return Ok(()) };
@@ -414,7 +414,7 @@ impl PipedClient {
     }
 
     /// Responds to a client that goes on without a session, and finally disconnects it.
-    async fn remind(&self, line: &[u8]) {
+    async fn answer_without_session(&self, line: &[u8]) {
         self.send_error(outline(line).id.as_deref(), SESSION_LOST).await;
         let mut state = self.state();
         let reminders = state.lost.map_or(0, |reminders| reminders + 1);

@@ -153,7 +153,7 @@ impl Pump {
         // Whatever its kind, which some clients ignore.
         let message = if withholds { event.data.as_deref() } else { event.message() };
         let as_it_came = |message| match withholds {
-            true => event.unmistakable(message),
+            true => event.unambiguous(message),
             false => Some(event.raw.clone()),
         };
         let Some(message) = message else { return as_it_came(None) };
@@ -170,7 +170,7 @@ impl Pump {
                 None
             }
             Some(same) if same == message => as_it_came(Some(&message)),
-            Some(other) => Some(event.carrying(other.trim_ascii())),
+            Some(other) => Some(event.with_data(other.trim_ascii())),
             None => None,
         }
     }
@@ -202,14 +202,14 @@ impl Pump {
                 self.relay.close_exchange("cancelled");
             }
             (Some(id), ended) => {
-                let words = ended.err().map_or_else(
+                let message = ended.err().map_or_else(
                     || "the server's stream ended without an answer".to_owned(),
                     |broken| broken.to_string(),
                 );
-                let error = reply::upstream_failed(Some(id), &words);
+                let error = reply::upstream_failed(Some(id), &message);
                 let event = format!("event: message\ndata: {error}\n\n");
                 let _ = self.sender.send(Ok(event.into())).await;
-                self.relay.close_exchange(&words);
+                self.relay.close_exchange(&message);
             }
             (None, ended) => {
                 // Forward an incomplete or broken event at the end unchanged.

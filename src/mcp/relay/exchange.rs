@@ -88,7 +88,7 @@ impl Relay {
         let mut forward = None;
         if let Some(held) = self.held.try_next() {
             // Boxed because it is rare: futures are moved with all that they may contain.
-            forward = Box::pin(self.once_listed(held, sender)).await;
+            forward = Box::pin(self.resume_once_listed(held, sender)).await;
         }
         while let Some(item) = self.to_server.try_next() {
             if !item.is_own() {
@@ -104,11 +104,15 @@ impl Relay {
 
     /// Resumes a held call once `sender` has fetched the server's list, or failed to. Returns
     /// what may be sent.
-    async fn once_listed(&self, held: Held, sender: &impl OwnRequestSender) -> Option<Cleared> {
+    async fn resume_once_listed(
+        &self,
+        held: Held,
+        sender: &impl OwnRequestSender,
+    ) -> Option<Cleared> {
         let unlisted = held.clone();
         tokio::select! {
             biased;
-            () = self.settle_held(held) => None,
+            () = self.wait_and_resume(held) => None,
             item = self.send_own_requests(sender) => match item {
                 Some(item) => Some(item),
                 // The tool is unknown and waiting will not change that.

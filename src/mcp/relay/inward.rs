@@ -7,7 +7,7 @@ use tokio::io::AsyncRead;
 use tokio::time::{Instant, timeout_at};
 
 use super::cleared::Cleared;
-use super::server_requests::Settled;
+use super::server_requests::AnsweredRequest;
 use super::{HANDSHAKE_TIMEOUT, Held, LIST_TIMEOUT, Relay};
 use crate::action::{Listing, Malformed, McpRequest, Target, ToolCall};
 use crate::gate::{Permit, Receipt};
@@ -34,7 +34,7 @@ pub(super) enum Judged {
     /// It may be sent; with a receipt if it was decided.
     Cleared(Cleared, Option<Receipt>),
     /// The same for a response to a request of the server.
-    Answers(Cleared, Option<Settled>),
+    Answers(Cleared, Option<AnsweredRequest>),
     /// It is refused; with a response if it is a request.
     Refused(Option<Reply>),
 }
@@ -95,7 +95,7 @@ impl Relay {
         let handshake_over = messages.iter().any(Message::is_initialized);
         let mut outgoing = None;
         let mut pending: Vec<(Key, PendingRequest)> = Vec::new();
-        let mut settled = Vec::new();
+        let mut answered = Vec::new();
         let mut changes = Vec::new();
         for (index, message) in messages.into_iter().enumerate() {
             let key = message.request_id().map(|id| self.key(id));
@@ -112,7 +112,7 @@ impl Relay {
                 }
                 Judged::Answers(line, request) => {
                     outgoing = Some(line);
-                    settled.extend(request);
+                    answered.extend(request);
                 }
                 Judged::Refused(answer) => {
                     self.reopen_input_requests(round_trip);
@@ -120,7 +120,7 @@ impl Relay {
                         self.fail(Some(kind), "its batch was refused");
                         self.reopen_input_requests(round_trip);
                     }
-                    self.reopen_requests(settled);
+                    self.reopen_requests(answered);
                     return self.answer_refused(&ids, index, answer, layout).await;
                 }
             }
@@ -132,7 +132,7 @@ impl Relay {
             let earlier = self.state().pending.insert(key, request);
             self.fail(earlier.ok().flatten(), "its id was used again");
         }
-        self.complete_requests(settled);
+        self.complete_requests(answered);
         self.send_to_server(outgoing).await;
         if handshake_over {
             self.state().era.initialized();
@@ -237,8 +237,8 @@ impl Relay {
         match self.gate.admit_by(policy, self.action(target), line.clone()).await {
             Ok(permit) => admitted(permit),
             Err(denial) => {
-                let words = || id.map(|_| reply::refused_method(id, &other.method, &denial));
-                Judged::Refused(lookalike_reply(id, fault, &denial).or_else(words))
+                let refusal = || id.map(|_| reply::refused_method(id, &other.method, &denial));
+                Judged::Refused(lookalike_reply(id, fault, &denial).or_else(refusal))
             }
         }
     }
@@ -373,13 +373,13 @@ impl Relay {
     pub(super) async fn release_held(&self) {
         while let Some(held) = self.held.next().await {
             let size = held.line.len();
-            self.settle_held(held).await;
+            self.wait_and_resume(held).await;
             self.held.done(size);
         }
     }
 
     /// Waits for what one held line needs, and resumes it.
-    pub(super) async fn settle_held(&self, held: Held) {
+    pub(super) async fn wait_and_resume(&self, held: Held) {
         self.list_tools(&held).await;
         self.resume(held).await;
     }

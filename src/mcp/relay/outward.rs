@@ -210,7 +210,7 @@ impl Relay {
                 self.state().era.end_handshake(version);
                 self.shared.changed.notify_waiters();
             }
-            Some(RequestKind::Task(task)) => self.task_answered(&task, answer),
+            Some(RequestKind::Task(task)) => self.complete_task(&task, answer),
             Some(RequestKind::Other) | None => {}
         }
     }
@@ -230,7 +230,7 @@ impl Relay {
         self.gate.release(&receipt, outcome, status.into_owned());
     }
 
-    fn task_answered(&self, task: &str, answer: &Answer<'_>) {
+    fn complete_task(&self, task: &str, answer: &Answer<'_>) {
         let Answer::Result(shape) = answer else { return };
         let status = shape.status.and_then(answer::string);
         if matches!(status.as_deref(), Some("working" | "input_required" | "submitted")) {

@@ -32,7 +32,7 @@ const NO_OPEN_REQUEST: &str = "it answers no request of the server's that waits 
 const ID_IN_USE: &str = "the server uses the id of a request that has no answer yet for another";
 
 /// A request that the client has responded to.
-pub(super) struct Settled {
+pub(super) struct AnsweredRequest {
     id: Key,
     request: open_requests::Answered,
     /// Whether the response is an error.
@@ -203,7 +203,7 @@ impl Relay {
             (false, _) => Form::Error,
         };
         let answer = reply::refused_within(id, &method, form, &denial);
-        Some(replaced_by(judging.raw, answer, processed))
+        Some(replace(judging.raw, answer, processed))
     }
 
     /// Judges each request that a rule refers to, up to the first that is refused; then none of
@@ -249,7 +249,7 @@ impl Relay {
         let denial = self.record_malformed(likely_method(raw).unwrap_or_default(), &fault).await;
         if outline.has_method {
             if let Some(id) = outline.id
-                && self.refuses(Key::new(&id), fingerprint(raw))
+                && self.register_refused(Key::new(&id), fingerprint(raw))
             {
                 let message = Unreadable::answering(Some(&id), fault);
                 processed.replies.extend(reply::unreadable(&message, &denial));
@@ -263,14 +263,14 @@ impl Relay {
             _ => outline.id.filter(|_| outline.is_response),
         };
         match id {
-            Some(id) => replaced_by(raw, reply::withheld(&id, &fault, &denial), processed),
+            Some(id) => replace(raw, reply::withheld(&id, &fault, &denial), processed),
             None => Disposition::Drop,
         }
     }
 
     /// Whether to respond to a refused request: not if it was before, or if the client has an
     /// open request with this id.
-    fn refuses(&self, id: Key, fingerprint: Fingerprint) -> bool {
+    fn register_refused(&self, id: Key, fingerprint: Fingerprint) -> bool {
         let mut state = self.state();
         let is_new = match state.open_requests.begin(&id, fingerprint) {
             Registration::New => true,
@@ -298,7 +298,7 @@ impl Relay {
         let is_of_none = is_error && id.is_none_or(|id| id == b"null");
         match (key, request) {
             (Some(id), Some(request)) => {
-                Judged::Answers(cleared, Some(Settled { id, request, is_error }))
+                Judged::Answers(cleared, Some(AnsweredRequest { id, request, is_error }))
             }
             _ if is_of_none || !self.gate.enforces_on_servers() => Judged::Answers(cleared, None),
             // Servers' ids are easy to guess.
@@ -307,8 +307,8 @@ impl Relay {
     }
 
     /// Completes requests whose responses were forwarded.
-    pub(super) fn complete_requests(&self, settled: Vec<Settled>) {
-        for Settled { request, is_error, .. } in settled {
+    pub(super) fn complete_requests(&self, answered: Vec<AnsweredRequest>) {
+        for AnsweredRequest { request, is_error, .. } in answered {
             let Some(receipt) = request.receipt else { continue };
             match is_error {
                 true => self.fail_receipt(&receipt, "error"),
@@ -318,8 +318,8 @@ impl Relay {
     }
 
     /// Reopens requests whose responses were not forwarded.
-    pub(super) fn reopen_requests(&self, settled: Vec<Settled>) {
-        for Settled { id, request, .. } in settled {
+    pub(super) fn reopen_requests(&self, answered: Vec<AnsweredRequest>) {
+        for AnsweredRequest { id, request, .. } in answered {
             self.state().open_requests.reopen(id, request);
         }
     }
@@ -332,7 +332,7 @@ fn is_judged(policy: &Policy, method: &str) -> bool {
 }
 
 /// Replaces the response `raw` (which may be a line) by `answer`.
-fn replaced_by(raw: &[u8], answer: Reply, processed: &mut Processed) -> Disposition {
+fn replace(raw: &[u8], answer: Reply, processed: &mut Processed) -> Disposition {
     let answer = reply::lines(&[answer], Layout::Single);
     processed.metadata.rows.extend(answer.metadata.rows);
     processed.metadata.responder = Responder::Gate;

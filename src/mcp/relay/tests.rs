@@ -237,9 +237,9 @@ fn a_task_keeps_its_call_open_until_its_result_has_come() {
         let mut session = Session::listed(json!([reader("look")]), |_| {}).await;
         session.client.line().await;
         let open = |session: &Session| session.relay.state().pending.open_tasks();
-        let mut asked = call(1, "look");
-        asked["params"]["task"] = json!({"ttl": 60_000});
-        session.client.send(asked).await;
+        let mut request = call(1, "look");
+        request["params"]["task"] = json!({"ttl": 60_000});
+        session.client.send(request).await;
         session.server.line().await;
         let begun = json!({"id": 1, "result": {"task": {"taskId": "t", "status": "working"}}});
         session.server.send(begun).await;
@@ -247,8 +247,8 @@ fn a_task_keeps_its_call_open_until_its_result_has_come() {
         for (id, method, status, left) in
             [(2, "tasks/get", "working", 1), (3, "tasks/get", "completed", 0)]
         {
-            let asked = json!({"id": id, "method": method, "params": {"taskId": "t"}});
-            session.client.send(asked).await;
+            let request = json!({"id": id, "method": method, "params": {"taskId": "t"}});
+            session.client.send(request).await;
             session.server.line().await;
             let message = json!({"id": id, "result": {"taskId": "t", "status": status}});
             session.server.send(message).await;

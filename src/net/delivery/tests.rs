@@ -51,7 +51,7 @@ async fn unread_answers_give_up_memory_for_waiting_requests() {
     assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap().len(), SMALL);
     let began = Instant::now();
     assert!(other.reserve(MAX, MAX).await);
-    assert_eq!(began.elapsed(), TAKE_TIMEOUT + Duration::from_secs(1));
+    assert_eq!(began.elapsed(), READ_TIMEOUT + Duration::from_secs(1));
     let error = body.frame().await.unwrap().unwrap_err();
     assert_eq!(error.to_string(), Reclaimed.to_string());
 }
@@ -101,7 +101,7 @@ async fn memory_is_only_reclaimed_for_waiting_requests() {
     let budget = MemoryBudget::default();
     let mut crowd = crowd(&budget);
     let body = whole(begun(&mut crowd, &budget, "slow"), &budget);
-    tokio::time::advance(TAKE_TIMEOUT * 10).await;
+    tokio::time::advance(READ_TIMEOUT * 10).await;
     assert_eq!(body.collect().await.unwrap().to_bytes().len(), MAX);
 }
 
@@ -113,7 +113,7 @@ async fn collected_answers_release_their_memory_once() {
         (begun(&mut crowd, &budget, "slow"), begun(&mut crowd, &budget, "other"));
     let body = whole(slow, &budget);
     let (taken, ()) = tokio::join!(other.reserve(MAX, MAX), async {
-        tokio::time::sleep(TAKE_TIMEOUT / 2).await;
+        tokio::time::sleep(READ_TIMEOUT / 2).await;
         assert_eq!(body.collect().await.unwrap().to_bytes().len(), MAX);
     });
     assert!(taken, "as soon as it is free");
@@ -138,7 +138,7 @@ async fn incomplete_answers_give_up_memory_too() {
     };
     let (slow, other) = tokio::join!(slow, waiting);
     assert_eq!((slow.unwrap_err(), other), (HoldError::NoAnswerMemory, true));
-    assert!(began.elapsed() < TAKE_TIMEOUT * 2);
+    assert!(began.elapsed() < READ_TIMEOUT * 2);
 }
 
 /// One who has many that are slow does not take the turn of all others.
@@ -182,7 +182,7 @@ async fn sender_with_the_most_memory_is_reclaimed_first() {
     }
     let began = Instant::now();
     assert_eq!(answer("new", BUDGET * 2 / 3).await.len(), BUDGET * 2 / 3);
-    assert_eq!(began.elapsed(), TAKE_TIMEOUT);
+    assert_eq!(began.elapsed(), READ_TIMEOUT);
     let ends = join_all(bodies.into_iter().map(|body| body.collect())).await;
     let is_whole: Vec<_> = ends.iter().map(Result::is_ok).collect();
     assert!(is_whole[0] && is_whole[1] != is_whole[2], "{is_whole:?}");

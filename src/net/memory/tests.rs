@@ -25,8 +25,8 @@ fn one_sender_has_half_and_releases_it() {
     drop(copy);
     assert!(budget.reservation(&one).try_reserve(MAX, MAX));
     drop(reservations);
-    let taken = budget.taken();
-    assert!(taken.all == 0 && taken.by_sender.is_empty(), "{taken:?}");
+    let usage = budget.usage();
+    assert!(usage.all == 0 && usage.by_sender.is_empty(), "{usage:?}");
 }
 
 #[test]
@@ -64,7 +64,7 @@ async fn an_answer_waits_for_memory_and_not_for_ever() {
     let (kept, ()) = tokio::join!(own.reserve(Bytes::from(vec![0; MAX]), MAX), released);
     assert!(kept.is_some());
     drop((held, kept));
-    assert_eq!(budget.taken().all, 0);
+    assert_eq!(budget.usage().all, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -92,8 +92,8 @@ async fn partly_received_answers_do_not_deadlock() {
         assert!(reservation.reserve(MAX, MAX).await);
     }
     drop(begun);
-    let taken = budget.taken();
-    assert!(taken.all == 0 && taken.over_share.is_empty(), "{taken:?}");
+    let usage = budget.usage();
+    assert!(usage.all == 0 && usage.over_share.is_empty(), "{usage:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -110,17 +110,17 @@ async fn nor_do_those_of_several_senders() {
     };
     let mut begun: Vec<Vec<Reservation>> =
         (0..).map(of_sender).take_while(|begun| !begun.is_empty()).collect();
-    assert!(begun.len() > 5 && budget.taken().all > BUDGET - MAX);
+    assert!(begun.len() > 5 && budget.usage().all > BUDGET - MAX);
     let beyond = begun.iter_mut().map(|of_one| of_one[0].reserve(MAX, MAX));
-    let taken = futures_util::future::join_all(beyond).await;
-    assert_eq!(taken.iter().filter(|taken| **taken).count(), 1);
-    assert!(budget.taken().all <= BUDGET + MAX);
+    let granted = futures_util::future::join_all(beyond).await;
+    assert_eq!(granted.iter().filter(|granted| **granted).count(), 1);
+    assert!(budget.usage().all <= BUDGET + MAX);
     // Each comes to its end, in turn, and is taken.
     for mut of_one in begun {
         assert!(of_one[0].reserve(MAX, MAX).await);
     }
-    let taken = budget.taken();
-    assert!(taken.all == 0 && taken.overdraft.is_none(), "{taken:?}");
+    let usage = budget.usage();
+    assert!(usage.all == 0 && usage.overdraft.is_none(), "{usage:?}");
 }
 
 #[test]
@@ -129,12 +129,12 @@ fn an_answer_releases_what_it_does_not_need() {
     let mut reservation = budget.for_sender(&"one".into()).reservation();
     assert!(reservation.try_reserve(MAX, MAX));
     let kept = reservation.attach(Bytes::from(vec![0; SMALL + 1]));
-    assert_eq!(budget.taken().all, SMALL + 1, "without a tree");
+    assert_eq!(budget.usage().all, SMALL + 1, "without a tree");
     drop(kept);
     let mut reservation = budget.for_sender(&"one".into()).reservation();
     assert!(reservation.try_reserve(MAX, MAX));
     let _small = reservation.attach(Bytes::from_static(b"small"));
-    assert_eq!(budget.taken().all, 0);
+    assert_eq!(budget.usage().all, 0);
 }
 
 #[test]
@@ -152,13 +152,13 @@ fn a_body_is_counted_with_its_tree() {
     let sender = Arc::from("one");
     let nested = Bytes::from("[".repeat(SMALL));
     let kept = budget.reservation(&sender).try_attach(nested.clone(), MAX);
-    assert_eq!(budget.taken().all, SMALL * (1 + JSON_VALUE));
+    assert_eq!(budget.usage().all, SMALL * (1 + JSON_VALUE));
     let more: Vec<_> = (0..1000)
         .map_while(|_| budget.reservation(&sender).try_attach(nested.clone(), MAX))
         .collect();
     assert_eq!(more.len() + 1, BUDGET / 2 / (SMALL * (1 + JSON_VALUE)));
     drop((kept, more));
-    assert_eq!(budget.taken().all, 0);
+    assert_eq!(budget.usage().all, 0);
 }
 
 #[test]

@@ -103,7 +103,7 @@ impl Rules {
     /// The edit for a URL in a header that clients follow.
     pub(super) fn in_location(&self, url: &str) -> Option<Edit> {
         let mut rows = self.rows().filter(|row| row.place == Place::Header);
-        match rows.find(|row| self.leads(row, url)) {
+        match rows.find(|row| self.is_of_row(row, url)) {
             Some(row) => self.signed(row, url),
             None => self.file(url).or_else(|| self.api(url)),
         }
@@ -159,15 +159,15 @@ impl Rules {
             self.mappings.upstream.as_deref().and_then(|origin| target(url, origin));
         let at_all =
             |row: &PreauthenticatedUrl| in_place_of_all.is_some_and(|at| row.matches_anywhere(at));
-        let named = member.row.filter(|row| self.leads(row, url) || at_all(row));
+        let named = member.row.filter(|row| self.is_of_row(row, url) || at_all(row));
         named.or_else(|| {
             let mut rows = self.rows().filter(|row| row.place == Place::Anywhere);
-            rows.find(|row| self.leads(row, url))
+            rows.find(|row| self.is_of_row(row, url))
         })
     }
 
     /// Whether `url` is of the kind `row`, at the vendor's host or at a configured override.
-    fn leads(&self, row: &PreauthenticatedUrl, url: &str) -> bool {
+    fn is_of_row(&self, row: &PreauthenticatedUrl, url: &str) -> bool {
         let mut overrides = self.mappings.overrides.iter();
         row.matches(url)
             || overrides.any(|(name, origin)| {
@@ -201,8 +201,8 @@ impl Editor for Rules {
             _ => Api::No,
         };
         let api = if self.is_api_body { api } else { Api::No };
-        let says = row.is_some() || !matches!(api, Api::No);
-        says.then_some(Member { api, row })
+        let may_hold_url = row.is_some() || !matches!(api, Api::No);
+        may_hold_url.then_some(Member { api, row })
     }
 
     fn unnamed(&self) -> Option<Member> {

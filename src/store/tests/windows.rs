@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{alice, completion, draft, holds, open, record, rows, store, wait};
 use crate::action::Agent;
 use crate::policy::Limit;
-use crate::rate::Usage;
+use crate::rate::{Demand, Usage};
 use crate::store::audit::Draft;
 use crate::store::{Store, schema};
 use crate::verdict::Quota;
@@ -18,21 +18,20 @@ pub(super) fn limit(policy: &str, seconds: u64, max: u32) -> Limit {
 }
 
 /// Whether a slot is free at `at`; takes it.
-fn ask(store: &Store, limits: &[Limit], at: Timestamp) -> bool {
-    ask_as(store, &alice(), (limits, 1), at)
+fn take_slot(store: &Store, limits: &[Limit], at: Timestamp) -> bool {
+    take_slots(store, &alice(), Demand { limits, requests: 1 }, at)
 }
 
-fn ask_as(store: &Store, agent: &Agent, limited: (&[Limit], u32), at: Timestamp) -> bool {
-    let (limits, _) = limited;
+fn take_slots(store: &Store, agent: &Agent, demand: Demand<'_>, at: Timestamp) -> bool {
     let name = Arc::clone(&agent.name);
     let policies: Vec<Arc<str>> =
-        limits.iter().map(|limit| Arc::clone(&limit.policy)).take(1).collect();
+        demand.limits.iter().map(|limit| Arc::clone(&limit.policy)).take(1).collect();
     let decide = move |usage: Vec<Usage>| {
         let free = usage.iter().all(|usage| usage.retry_after(at).is_none());
         let slots = if free { policies } else { Vec::new() };
         (Draft { at, agent: name, takes_slot_of: slots, ..draft("t") }, free)
     };
-    wait(store.record_all(agent, limited, decide)).unwrap().1
+    wait(store.record_all(agent, demand, decide)).unwrap().1
 }
 
 #[test]
@@ -53,7 +52,8 @@ fn an_action_that_counts_as_many_takes_all_its_slots_or_none() {
         (71, 1, true),
         (3600, 3, true),
     ] {
-        let free = ask_as(&store, &alice(), (&limits, requests), after(second));
+        let free =
+            take_slots(&store, &alice(), Demand { limits: &limits, requests }, after(second));
         assert_eq!(free, fits, "{requests} at {second}");
     }
 }
@@ -68,7 +68,7 @@ fn no_window_ever_holds_more_than_its_limit() {
     let mut at = start;
     for step in 0..1500_i64 {
         at += SignedDuration::from_millis(200 + (step * 7919) % 9000);
-        if ask(&store, &limits, at) {
+        if take_slot(&store, &limits, at) {
             granted.push(at);
         }
     }
@@ -88,7 +88,7 @@ fn slots_that_are_in_no_window_any_more_go_and_no_others() {
     let limits = [limit("p", 60, 1000)];
     let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
     for minute in 0..400 {
-        assert!(ask(&store, &limits, start + SignedDuration::from_mins(minute)));
+        assert!(take_slot(&store, &limits, start + SignedDuration::from_mins(minute)));
     }
     let db = rusqlite::Connection::open(path).unwrap();
     let numbers = "SELECT min(n), max(n), count(*) FROM
@@ -106,12 +106,14 @@ fn remaining_quota_is_reported_for_a_batch_that_does_not_fit() {
     let limits = [limit("p", 60, 5)];
     let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
     for second in [0, 10, 20] {
-        assert!(ask(&store, &limits, start + SignedDuration::from_secs(second)));
+        assert!(take_slot(&store, &limits, start + SignedDuration::from_secs(second)));
     }
     let full = |requests: u32, second: i64| {
         let at = start + SignedDuration::from_secs(second);
         let decide = move |usage: Vec<Usage>| (Draft { at, ..draft("t") }, usage[0].full(at));
-        let full = wait(store.record_all(&alice(), (&limits, requests), decide)).unwrap().1?;
+        let full = wait(store.record_all(&alice(), Demand { limits: &limits, requests }, decide))
+            .unwrap()
+            .1?;
         let after = full.retry_after.map(|after| after.as_secs());
         Some((after, full.remaining, full.reset.as_secs()))
     };
@@ -226,7 +228,11 @@ fn each_of_many_agents_has_its_window_whoever_took_the_slots() {
             taken[which].iter().filter(|taken| **taken > begin).count()
         };
         let fits = used(60) < 20 && used(3600) < 50;
-        assert_eq!(ask_as(&stores[store], &agent, (&limits, 1), at), fits, "{step}");
+        assert_eq!(
+            take_slots(&stores[store], &agent, Demand { limits: &limits, requests: 1 }, at),
+            fits,
+            "{step}"
+        );
         if fits {
             taken[which].push(at);
         }
@@ -253,7 +259,7 @@ fn slots_that_an_older_version_counted_count() {
     outsider.execute(insert, [now.as_microsecond()]).unwrap();
     let store = open(&path);
     let limits = [limit("p", 60, 2)];
-    assert_eq!([0, 1].map(|_| ask(&store, &limits, now)), [true, false]);
+    assert_eq!([0, 1].map(|_| take_slot(&store, &limits, now)), [true, false]);
     // The older slot still exists, but is never read.
     let insert = outsider.execute(insert, [now.as_microsecond()]).unwrap_err();
     assert!(insert.to_string().contains("no such table: slot"), "{insert}");
@@ -268,7 +274,11 @@ fn slots_of_more_agents_than_a_writer_remembers_count() {
     for expected in [true, false] {
         for n in 0..4_500 {
             let agent = Agent::named(format!("agent {n}"));
-            assert_eq!(ask_as(&store, &agent, (&limits, 1), now), expected, "{n}");
+            assert_eq!(
+                take_slots(&store, &agent, Demand { limits: &limits, requests: 1 }, now),
+                expected,
+                "{n}"
+            );
         }
     }
 }
@@ -279,11 +289,11 @@ fn an_agent_with_a_long_name_has_one_window_in_all_processes() {
     let agent = Agent::named("long ".repeat(500));
     let limits = [limit("p", 60, 2)];
     let now = Timestamp::now();
-    assert!(ask_as(&store, &agent, (&limits, 1), now));
+    assert!(take_slots(&store, &agent, Demand { limits: &limits, requests: 1 }, now));
     let other = open(&folder.path().join("audit.db"));
-    assert!(ask_as(&other, &agent, (&limits, 1), now));
-    assert!(!ask_as(&other, &agent, (&limits, 1), now));
-    assert!(!ask_as(&store, &agent, (&limits, 1), now));
+    assert!(take_slots(&other, &agent, Demand { limits: &limits, requests: 1 }, now));
+    assert!(!take_slots(&other, &agent, Demand { limits: &limits, requests: 1 }, now));
+    assert!(!take_slots(&store, &agent, Demand { limits: &limits, requests: 1 }, now));
 }
 
 #[test]
@@ -315,7 +325,7 @@ fn stores_of_one_database_share_their_windows() {
                 let (path, limits) = (&path, &limits);
                 scope.spawn(move || {
                     let store = open(path);
-                    (0..20).filter(|_| ask(&store, limits, at)).count()
+                    (0..20).filter(|_| take_slot(&store, limits, at)).count()
                 })
             })
             .collect();
@@ -330,9 +340,9 @@ fn stores_of_one_database_share_their_windows() {
 fn a_limit_of_none_is_always_full_and_other_agents_have_their_own() {
     let (_folder, store) = store();
     let now = Timestamp::now();
-    assert!(!ask(&store, &[limit("none", 60, 0)], now));
-    assert!(ask(&store, &[limit("p", 60, 1)], now));
-    assert!(!ask(&store, &[limit("p", 60, 1)], now));
+    assert!(!take_slot(&store, &[limit("none", 60, 0)], now));
+    assert!(take_slot(&store, &[limit("p", 60, 1)], now));
+    assert!(!take_slot(&store, &[limit("p", 60, 1)], now));
     let bob = Agent::named("bob");
     let free = move |usage: Vec<Usage>| (draft("t"), usage[0].retry_after(now).is_none());
     assert!(wait(store.record(&bob, &[limit("p", 60, 1)], free)).unwrap().1);
@@ -345,12 +355,12 @@ fn a_clock_set_back_frees_no_slot_and_blocks_none_for_long() {
         let (_folder, store) = store();
         let limits = [limit("p", 60, max)];
         store.writer.set_clock(10);
-        assert!(ask(&store, &limits, now + SignedDuration::from_hours(9)));
+        assert!(take_slot(&store, &limits, now + SignedDuration::from_hours(9)));
         store.writer.set_clock(0);
         let soon = now + SignedDuration::from_secs(5);
-        let free = (0..max).take_while(|_| ask(&store, &limits, soon)).count();
+        let free = (0..max).take_while(|_| take_slot(&store, &limits, soon)).count();
         assert_eq!(free, max as usize - 1);
-        assert!(ask(&store, &limits, now + SignedDuration::from_secs(70)));
+        assert!(take_slot(&store, &limits, now + SignedDuration::from_secs(70)));
     }
 }
 

@@ -17,7 +17,7 @@ use crate::chunks::unchunked;
 
 pub(crate) use crate::raw::Answer;
 pub(crate) use crate::real::installed;
-pub(crate) use crate::wait::{PATIENCE, eventually};
+pub(crate) use crate::wait::{TIMEOUT, eventually};
 
 /// A process, killed at the end of the test.
 pub(crate) struct Process(pub(crate) Child);

@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 
-use super::{PATIENCE, Process, agentgate, eventually, initialize};
+use super::{Process, TIMEOUT, agentgate, eventually, initialize};
 
 /// A client over pipes, the gate, and the gate's home.
 pub(crate) struct Pipes {
@@ -74,7 +74,7 @@ impl Pipes {
     /// The next message; `None` at the end. Fails the test if neither comes.
     #[track_caller]
     pub(crate) fn next(&mut self) -> Option<Value> {
-        let line = match self.output.recv_timeout(PATIENCE) {
+        let line = match self.output.recv_timeout(TIMEOUT) {
             Ok(line) => line,
             Err(RecvTimeoutError::Disconnected) => return None,
             Err(RecvTimeoutError::Timeout) => panic!("neither a message nor the end"),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use super::PATIENCE;
+use super::TIMEOUT;
 
 /// A server that answers by script, and remembers what it was sent.
 pub(crate) struct Scripted {
@@ -64,7 +64,7 @@ fn serve(
     seen: &Mutex<Vec<String>>,
     handler: &dyn Fn(&str, &mut TcpStream) -> bool,
 ) {
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     loop {
         let mut head = String::new();

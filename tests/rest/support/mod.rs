@@ -13,7 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 pub(crate) use crate::raw::{Answer, exchange};
-pub(crate) use crate::wait::{PATIENCE, eventually};
+pub(crate) use crate::wait::{TIMEOUT, eventually};
 
 pub(crate) const MASTER: &str = "a master key for tests";
 

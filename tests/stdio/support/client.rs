@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use super::PATIENCE;
+use super::TIMEOUT;
 
 /// A client in front of a command that speaks MCP over its pipes.
 pub(crate) struct Client {
@@ -124,7 +124,7 @@ impl Client {
     /// are answered on the way.
     #[track_caller]
     pub(crate) fn wait_for(&mut self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         if let Some(at) = self.parked.iter().position(&fits) {
             return self.parked.remove(at);
         }
@@ -188,7 +188,7 @@ impl Client {
             if Instant::now() >= deadline {
                 return None;
             }
-            std::thread::sleep(crate::wait::GLANCE);
+            std::thread::sleep(crate::wait::POLL_INTERVAL);
         }
     }
 
@@ -196,7 +196,7 @@ impl Client {
     #[track_caller]
     pub(crate) fn close(mut self) -> ExitStatus {
         self.end_input();
-        self.wait(PATIENCE).unwrap_or_else(|| panic!("no end after EOF: {}", self.stderr()))
+        self.wait(TIMEOUT).unwrap_or_else(|| panic!("no end after EOF: {}", self.stderr()))
     }
 
     fn answer_to(&mut self, message: &Value) {

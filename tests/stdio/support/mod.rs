@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 pub(crate) use crate::lenient::{helper, python, recorder};
 pub(crate) use crate::real;
-pub(crate) use crate::wait::{PATIENCE, eventually};
+pub(crate) use crate::wait::{TIMEOUT, eventually};
 
 /// A folder that lasts as long as the test, with the gate's home in it.
 pub(crate) struct Sandbox {

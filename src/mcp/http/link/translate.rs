@@ -159,7 +159,7 @@ impl TranslatedStream {
         let passed = (self.translate)(&message)?;
         Some(match passed == message {
             true => event.raw,
-            false => event.carrying(&passed),
+            false => event.with_data(&passed),
         })
     }
 }

@@ -29,13 +29,13 @@ pub(in crate::mcp::http) struct NoResponse {
     /// Status for the client.
     status: StatusCode,
     /// Description.
-    pub(in crate::mcp::http) words: String,
+    pub(in crate::mcp::http) message: String,
 }
 
 impl NoResponse {
     /// The response to the request `id`.
     pub(super) fn answer(&self, id: Option<&[u8]>) -> Response<Body> {
-        problem::error(self.status, id, UPSTREAM, &self.words)
+        problem::error(self.status, id, UPSTREAM, &self.message)
     }
 }
 
@@ -65,7 +65,7 @@ impl Exchange<'_> {
     pub(super) fn send_failed(self, id: Option<&[u8]>, unanswered: NoResponse) -> Response<Body> {
         let id =
             id.filter(|_| self.awaited.as_ref().is_none_or(|awaited| self.relay.awaits(awaited)));
-        self.relay.close_exchange(&unanswered.words);
+        self.relay.close_exchange(&unanswered.message);
         unanswered.answer(id)
     }
 
@@ -79,7 +79,7 @@ impl Exchange<'_> {
         self.awaited = self.awaited.filter(|id| self.relay.awaits(id));
         let passed = self.try_forward(response, reply_sender).await;
         passed.unwrap_or_else(|unanswered| {
-            self.relay.close_exchange(&unanswered.words);
+            self.relay.close_exchange(&unanswered.message);
             unanswered.answer(self.awaited.as_deref())
         })
     }
@@ -237,14 +237,14 @@ pub(super) async fn forward_unread(
 
 /// The server is at fault.
 impl From<String> for NoResponse {
-    fn from(words: String) -> Self {
-        Self { status: StatusCode::BAD_GATEWAY, words }
+    fn from(message: String) -> Self {
+        Self { status: StatusCode::BAD_GATEWAY, message }
     }
 }
 
 impl From<&str> for NoResponse {
-    fn from(words: &str) -> Self {
-        words.to_owned().into()
+    fn from(message: &str) -> Self {
+        message.to_owned().into()
     }
 }
 
@@ -254,7 +254,7 @@ impl From<LoginError> for NoResponse {
             LoginError::Over { .. } => StatusCode::FORBIDDEN,
             _ => StatusCode::BAD_GATEWAY,
         };
-        Self { status, words: error.to_string() }
+        Self { status, message: error.to_string() }
     }
 }
 
@@ -262,7 +262,7 @@ impl From<SendError> for NoResponse {
     fn from(error: SendError) -> Self {
         match error {
             SendError::Stopped => {
-                Self { status: StatusCode::SERVICE_UNAVAILABLE, words: error.to_string() }
+                Self { status: StatusCode::SERVICE_UNAVAILABLE, message: error.to_string() }
             }
             SendError::NoAnswerMemory => HoldError::NoAnswerMemory.into(),
             error => format!("the server could not be reached: {error}").into(),
@@ -276,7 +276,7 @@ impl From<HoldError> for NoResponse {
             HoldError::NoAnswerMemory => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_GATEWAY,
         };
-        Self { status, words: format!("the server's answer: {error}") }
+        Self { status, message: format!("the server's answer: {error}") }
     }
 }
 
@@ -286,6 +286,6 @@ impl From<Broken> for NoResponse {
             Broken::NoAnswerMemory => StatusCode::SERVICE_UNAVAILABLE,
             Broken::Off(_) | Broken::TooLarge(_) => StatusCode::BAD_GATEWAY,
         };
-        Self { status, words: broken.to_string() }
+        Self { status, message: broken.to_string() }
     }
 }

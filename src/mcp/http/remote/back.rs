@@ -67,7 +67,7 @@ impl ReplySender {
                     }
                     Err(unanswered) => {
                         tracing::warn!(
-                            error = unanswered.words,
+                            error = unanswered.message,
                             "a refusal did not reach the server"
                         );
                     }

@@ -105,12 +105,12 @@ impl PipedClient {
         if settles || is_message && status.is_success() {
             self.send_to_client(body.clone()).await;
         }
-        let words = format!(
+        let error = format!(
             "the server answered with HTTP {status}{}{}",
             after.unwrap_or_default(),
             quoted(&body)
         );
-        self.fail_unanswered(&awaited, &words).await;
+        self.fail_unanswered(&awaited, &error).await;
     }
 
     pub(super) fn learn_revision(&self, answer: &[u8]) {
@@ -124,10 +124,10 @@ impl PipedClient {
 
     /// Responds to unanswered requests with an error, except for cancelled ones: some clients
     /// fail on an unexpected response.
-    pub(super) async fn fail_unanswered(&self, awaited: &AwaitedIds, words: &str) {
+    pub(super) async fn fail_unanswered(&self, awaited: &AwaitedIds, error: &str) {
         for id in &awaited.ids {
             if !self.is_settled(&Key::new(id)) {
-                self.send_error(Some(id), words).await;
+                self.send_error(Some(id), error).await;
             }
         }
     }
@@ -144,8 +144,8 @@ impl PipedClient {
         !std::mem::replace(&mut in_flight.is_settled, true)
     }
 
-    pub(super) async fn send_error(&self, id: Option<&[u8]>, words: &str) {
-        self.send_to_client(reply::upstream_failed(id, words).into()).await;
+    pub(super) async fn send_error(&self, id: Option<&[u8]>, error: &str) {
+        self.send_to_client(reply::upstream_failed(id, error).into()).await;
     }
 
     pub(super) async fn send_to_client(&self, message: Bytes) {

@@ -36,8 +36,8 @@ impl PipedClient {
                 (Ok(()), _) => {}
                 (Err(_), End::Stopped) => self.abort_in_flight(&mut answered).await,
                 (Err(_), _) => {
-                    let words = unanswered_within(self.last_answers);
-                    let _ = timeout(FLUSH_TIMEOUT, self.fail_all(&words)).await;
+                    let error = unanswered_within(self.last_answers);
+                    let _ = timeout(FLUSH_TIMEOUT, self.fail_all(&error)).await;
                 }
             },
             () = gone => {}
@@ -65,33 +65,33 @@ impl PipedClient {
     /// answered with an error and recorded. Also answers what would come by the stream of
     /// HTTP+SSE.
     async fn abort_in_flight(&self, answered: &mut Pin<&mut impl Future<Output = ()>>) {
-        let words = &Stopped.to_string();
+        let error = &Stopped.to_string();
         let ended = async {
             // The stream would end with them, and another is not opened.
             if self.state().is_sse {
                 self.state().listener.take().inspect(AbortHandle::abort);
-                self.fail_unanswered_on_stream(words).await;
+                self.fail_unanswered_on_stream(error).await;
             }
             self.remote.abort_in_flight();
             if timeout(FLUSH_TIMEOUT, answered).await.is_err() {
-                self.fail_all(words).await;
+                self.fail_all(error).await;
             }
         };
         // A client that does not read must not block.
         let _ = timeout(FLUSH_TIMEOUT * 2, ended).await;
     }
 
-    async fn fail_unanswered_on_stream(&self, words: &str) {
+    async fn fail_unanswered_on_stream(&self, error: &str) {
         let waiting = std::mem::take(&mut self.state().on_stream);
         for id in waiting {
             if self.mark_settled(&id) {
-                self.send_error(Some(id.as_bytes()), words).await;
+                self.send_error(Some(id.as_bytes()), error).await;
             }
         }
     }
 
     /// Responds to all unanswered requests with an error.
-    async fn fail_all(&self, words: &str) {
+    async fn fail_all(&self, error: &str) {
         let unanswered: HashSet<Key> = {
             let mut state = self.state();
             let on_stream = std::mem::take(&mut state.on_stream);
@@ -99,9 +99,9 @@ impl PipedClient {
             let in_flight = state.posts.iter().filter(|(_, it)| waits(it));
             in_flight.map(|(id, _)| id.clone()).chain(on_stream).collect()
         };
-        tracing::warn!(requests = unanswered.len(), "{words}");
+        tracing::warn!(requests = unanswered.len(), "{error}");
         for id in unanswered {
-            self.send_error(Some(id.as_bytes()), words).await;
+            self.send_error(Some(id.as_bytes()), error).await;
         }
     }
 

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::answers::{AwaitedIds, answered};
 use super::{Answer, PipedClient, Transport};
 use crate::mcp::codes::UPSTREAM;
-use crate::mcp::http::problem::{self, is_passing, quoted};
+use crate::mcp::http::problem::{self, is_temporary, quoted};
 use crate::mcp::http::remote::RESPONSE_TIMEOUT;
 use crate::mcp::http::sse::Parser;
 use crate::mcp::scan::outline;
@@ -100,7 +100,7 @@ impl PipedClient {
             if let Some(session) = answer.lost_session() {
                 return self.lose_session(session);
             }
-            if is_passing(&answer.response) {
+            if is_temporary(&answer.response) {
                 summary.messages = 0;
                 continue;
             }
@@ -171,7 +171,7 @@ impl PipedClient {
                 if let Some(session) = answer.lost_session() {
                     return this.lose_session(session);
                 }
-                if is_passing(&answer.response) {
+                if is_temporary(&answer.response) {
                     sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_RETRY);
                     continue;
@@ -215,9 +215,9 @@ impl PipedClient {
             Err(NotOpened::NoStream(_)) => unchanged,
             Err(fault) => {
                 let id = outline(line).id;
-                let words = fault.to_string();
+                let error = fault.to_string();
                 let status = StatusCode::BAD_GATEWAY;
-                let response = problem::error(status, id.as_deref(), UPSTREAM, &words);
+                let response = problem::error(status, id.as_deref(), UPSTREAM, &error);
                 Answer { response, ..unchanged }
             }
         }
@@ -231,9 +231,9 @@ impl PipedClient {
         if !answer.is_stream() || !status.is_success() {
             let body = hold(answer.response.into_body(), self.max_message, ENDPOINT_TIMEOUT).await;
             let body = body.unwrap_or_default();
-            let words = message_of_error(&body);
-            let words = words.unwrap_or_else(|| format!("HTTP {status}{}", quoted(&body)));
-            return Err(NotOpened::NoStream(words));
+            let error = message_of_error(&body);
+            let error = error.unwrap_or_else(|| format!("HTTP {status}{}", quoted(&body)));
+            return Err(NotOpened::NoStream(error));
         }
         let mut body = answer.response.into_body();
         let mut parser = Parser::new(self.max_message);
@@ -259,11 +259,11 @@ impl PipedClient {
     /// Ends the conversation: no response can arrive any more, and another stream would be
     /// another session.
     async fn lose_stream(&self) {
-        let words = "the server has ended the stream that carries its answers";
-        tracing::error!("{words}");
+        let error = "the server has ended the stream that carries its answers";
+        tracing::error!("{error}");
         let waiting = std::mem::take(&mut self.state().on_stream);
         for id in waiting {
-            self.send_error(Some(id.as_bytes()), words).await;
+            self.send_error(Some(id.as_bytes()), error).await;
         }
         self.server_gone.notify_one();
     }

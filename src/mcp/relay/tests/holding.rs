@@ -52,9 +52,9 @@ fn list_request_uses_the_meta_of_a_stateless_call() {
         let mut session = Session::start(|_| {});
         let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28",
             "io.modelcontextprotocol/clientCapabilities": {}});
-        let mut asked = call(1, "denied");
-        asked["params"]["_meta"] = meta.clone();
-        session.client.send(asked).await;
+        let mut request = call(1, "denied");
+        request["params"]["_meta"] = meta.clone();
+        session.client.send(request).await;
         let list = session.server.receive().await;
         assert_eq!(list["params"]["_meta"], meta);
         session.server.send(json!({"id": list["id"], "error": {"code": -32601}})).await;

@@ -276,7 +276,7 @@ async fn result_with_a_refused_input_request_becomes_a_refusal() {
     session.server.send(task).await;
     session.nothing_but(1).await;
     let rows = session.rows();
-    let asked = rows.iter().filter(|row| !row.starts_with("tools/call"));
+    let judged = rows.iter().filter(|row| !row.starts_with("tools/call"));
     let expected = [
         "elicitation/create allow forwarded",
         "elicitation/create allow error",
@@ -285,7 +285,7 @@ async fn result_with_a_refused_input_request_becomes_a_refusal() {
         "elicitation/create deny refused",
         "sampling/createMessage deny refused",
     ];
-    assert_eq!(asked.collect::<Vec<_>>(), expected);
+    assert_eq!(judged.collect::<Vec<_>>(), expected);
 }
 
 #[tokio::test]

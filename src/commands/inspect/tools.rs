@@ -30,7 +30,7 @@ const WRONG_PATH: &str =
 /// The server: a command, or a gate in front of a URL.
 enum ServerSource<'a> {
     Command(&'a [OsString]),
-    Url { url: &'a str, words: Vec<OsString> },
+    Url { url: &'a str, args: Vec<OsString> },
 }
 
 /// Why the server did not list its tools.
@@ -69,8 +69,8 @@ pub(super) fn list(args: &InspectArgs) -> anyhow::Result<Vec<Listed>> {
     });
     match tools {
         Ok(tools) => Ok(tools.iter().filter_map(listed).collect()),
-        Err((error, words)) => {
-            words.lines().for_each(|line| anstream::eprintln!("{}", terminal::shown(line)));
+        Err((error, stderr)) => {
+            stderr.lines().for_each(|line| anstream::eprintln!("{}", terminal::escaped(line)));
             Err(source.to_user_error(error, args.timeout))
         }
     }
@@ -78,12 +78,12 @@ pub(super) fn list(args: &InspectArgs) -> anyhow::Result<Vec<Listed>> {
 
 /// The end of the server's standard error, shown if there is no better explanation.
 async fn end_of_stderr(mut errors: Source) -> String {
-    let (mut words, mut piece) = (Vec::new(), [0; 4096]);
+    let (mut stderr, mut piece) = (Vec::new(), [0; 4096]);
     while let Ok(read @ 1..) = errors.read(&mut piece).await {
-        words.extend(piece.iter().take(read));
-        words.drain(..words.len().saturating_sub(MAX_STDERR));
+        stderr.extend(piece.iter().take(read));
+        stderr.drain(..stderr.len().saturating_sub(MAX_STDERR));
     }
-    String::from_utf8_lossy(&words).into_owned()
+    String::from_utf8_lossy(&stderr).into_owned()
 }
 
 /// The era of a server that responded to the probe after the timeout: its program may have had
@@ -102,20 +102,20 @@ fn era_of_late_answer(error: &ListError) -> Option<ClientLifecycleMode> {
 }
 
 impl<'a> ServerSource<'a> {
-    fn of(args: &'a InspectArgs) -> anyhow::Result<Self> {
-        let Some(url) = remote::url(&args.command, &args.remote)? else {
-            return Ok(Self::Command(&args.command));
+    fn of(options: &'a InspectArgs) -> anyhow::Result<Self> {
+        let Some(url) = remote::url(&options.command, &options.remote)? else {
+            return Ok(Self::Command(&options.command));
         };
-        let mut words: Vec<OsString> = vec!["wrap".into()];
-        words.extend(args.remote.typed().into_iter().map(OsString::from));
+        let mut args: Vec<OsString> = vec!["wrap".into()];
+        args.extend(options.remote.typed().into_iter().map(OsString::from));
         for (option, value) in [
-            ("--name", args.server.name.as_ref().map(OsString::from)),
-            ("--config", args.decide.config.as_ref().map(OsString::from)),
+            ("--name", options.server.name.as_ref().map(OsString::from)),
+            ("--config", options.decide.config.as_ref().map(OsString::from)),
         ] {
-            words.extend(value.into_iter().flat_map(|value| [option.into(), value]));
+            args.extend(value.into_iter().flat_map(|value| [option.into(), value]));
         }
-        words.push(url.into());
-        Ok(Self::Url { url, words })
+        args.push(url.into());
+        Ok(Self::Url { url, args })
     }
 
     /// Starts it. A gate's standard error is shown, as it may contain a login page.
@@ -126,8 +126,8 @@ impl<'a> ServerSource<'a> {
                 Child::spawn_with_stderr(program, rest)
                     .with_context(|| format!("cannot start `{}`", program.display()))
             }
-            Self::Url { words, .. } => {
-                let (child, streams) = Child::spawn_gate(words)?;
+            Self::Url { args, .. } => {
+                let (child, streams) = Child::spawn_gate(args)?;
                 Ok((child, streams, None))
             }
         }
@@ -142,15 +142,15 @@ impl<'a> ServerSource<'a> {
     ) -> Result<Vec<Tool>, (ListError, String)> {
         let spawned = self.spawn().map_err(|error| (error.into(), String::new()));
         let (child, streams, errors) = spawned?;
-        let words = errors.map(|errors| tokio::spawn(end_of_stderr(errors)));
+        let stderr = errors.map(|errors| tokio::spawn(end_of_stderr(errors)));
         match list_tools_of_child(child, streams, mode, deadline).await {
             Ok(tools) => Ok(tools),
             Err(error) => {
-                let words = match words {
-                    Some(words) => timeout(EXIT_TIMEOUT, words).await.ok().and_then(Result::ok),
+                let stderr = match stderr {
+                    Some(stderr) => timeout(EXIT_TIMEOUT, stderr).await.ok().and_then(Result::ok),
                     None => None,
                 };
-                Err((error, words.unwrap_or_default()))
+                Err((error, stderr.unwrap_or_default()))
             }
         }
     }
@@ -166,17 +166,17 @@ impl<'a> ServerSource<'a> {
             (ListError::Initialize(error), Self::Url { url, .. })
                 if error_message(&error).is_some() =>
             {
-                let words = error_message(&error).unwrap_or_default();
-                let help = advice(words, url).map(|advice| format!("\n   help: {advice}"));
-                let words = words.strip_prefix(*url).unwrap_or(words).trim_start();
-                anyhow::anyhow!("{url}: {}{}", without_html(words), help.unwrap_or_default())
+                let message = error_message(&error).unwrap_or_default();
+                let help = advice(message, url).map(|advice| format!("\n   help: {advice}"));
+                let message = message.strip_prefix(*url).unwrap_or(message).trim_start();
+                anyhow::anyhow!("{url}: {}{}", without_html(message), help.unwrap_or_default())
             }
             (ListError::Initialize(error), _) => not_mcp(&error),
             // The gate in front of the URL has reported the reason.
             (ListError::Ended(_), Self::Url { url, .. }) => {
                 anyhow::anyhow!("{url}: no tools were listed, for the reason above")
             }
-            (other, _) => anyhow::anyhow!("{}", terminal::shown(&other.to_string())),
+            (other, _) => anyhow::anyhow!("{}", terminal::escaped(&other.to_string())),
         }
     }
 }
@@ -187,11 +187,11 @@ async fn list_tools_of_child(
     mode: ClientLifecycleMode,
     deadline: Instant,
 ) -> Result<Vec<Tool>, ListError> {
-    let mut asked = pin!(timeout_at(deadline, list_tools_over(streams, mode)));
+    let mut listing = pin!(timeout_at(deadline, list_tools_over(streams, mode)));
     let tools = tokio::select! {
-        tools = &mut asked => tools,
+        tools = &mut listing => tools,
         // It may exit because it is told to, or before its response is read.
-        code = child.wait() => match timeout(EXIT_TIMEOUT, asked).await {
+        code = child.wait() => match timeout(EXIT_TIMEOUT, listing).await {
             Ok(Ok(Ok(tools))) => return Ok(tools),
             _ => return Err(ListError::Ended(code.map_err(anyhow::Error::from)?)),
         },
@@ -225,7 +225,7 @@ fn listed(tool: &Tool) -> Option<Listed> {
 
 fn not_mcp(error: &ClientInitializeError) -> anyhow::Error {
     let why = error_message(error).map_or_else(|| last_attempt(error).to_string(), str::to_owned);
-    let why = terminal::shown(&why);
+    let why = terminal::escaped(&why);
     anyhow::anyhow!("this does not look like an MCP server: {why}")
 }
 
@@ -248,7 +248,7 @@ fn error_message(error: &ClientInitializeError) -> Option<&str> {
 
 /// `words` without an HTML page that the server responded with.
 fn without_html(words: &str) -> String {
-    terminal::shown(words.split_once(": <").map_or(words, |(before, _)| before))
+    terminal::escaped(words.split_once(": <").map_or(words, |(before, _)| before))
 }
 
 fn is_connection_closed(error: &ClientInitializeError) -> bool {
