@@ -6,9 +6,9 @@
 #![no_main]
 
 use agentgate::json::{self, Json, Object};
-use agentgate::mcp::bridge::down::{Back, Down, Finding, Probe};
+use agentgate::mcp::bridge::down::{Down, Finding, FromServer, Probe};
 use agentgate::mcp::bridge::up::Up;
-use agentgate::mcp::bridge::{self, Step};
+use agentgate::mcp::bridge::{self, FromClient};
 use agentgate::mcp::envelope::{self, Content, Frame, Framing, Message};
 use agentgate::mcp::era::{self, Batches};
 use bytes::Bytes;
@@ -36,18 +36,20 @@ fuzz_target!(|input: &[u8]| {
             assert_told(&answer, &opening, result.as_ref());
         }
         assert_eq!(id(&discover), id(&initialize));
-        judge(&asked, |asked| up.step(asked), true);
-        assert_returned_up(&Up::back(method, &said), &said);
+        judge(&asked, |asked| up.translate_from_client(asked), true);
+        assert_returned_up(&Up::translate_from_server(method, &said), &said);
     }
     if let Finding::Handshake(down) = Probe::Initialize.evaluate(&opening) {
         assert!(era::HANDSHAKE.contains(&down.revision.as_str()));
-        judge(&asked, |asked| down.step(asked), false);
-        if let Step::Answer(answer) = down.step(&Bytes::from_static(DISCOVER)) {
+        judge(&asked, |asked| down.translate_from_client(asked), false);
+        if let FromClient::Answer(answer) =
+            down.translate_from_client(&Bytes::from_static(DISCOVER))
+        {
             let result = read(&opening).and_then(|opening| member(&opening, "result").cloned());
             assert_told(&answer, DISCOVER, result.as_ref());
         }
     }
-    assert_returned_down(&Down::back(method, &said), &said);
+    assert_returned_down(&Down::translate_from_server(method, &said), &said);
     assert_refused(&said);
 });
 
@@ -66,15 +68,15 @@ fn accepted(message: &[u8]) -> Option<Message<'_>> {
 }
 
 /// Asserts that a client's message is forwarded as it was judged, or answered.
-fn judge(asked: &Bytes, mut step: impl FnMut(&Bytes) -> Step, adds: bool) {
+fn judge(asked: &Bytes, mut translate: impl FnMut(&Bytes) -> FromClient, adds: bool) {
     let Some(judged) = accepted(asked) else { return };
     let method = match &judged.content {
         Content::Call(_) => "tools/call",
         Content::Other(other) => other.method.as_str(),
-        Content::Response { .. } => return assert_eq!(step(asked), Step::Nothing),
+        Content::Response { .. } => return assert_eq!(translate(asked), FromClient::Drop),
     };
-    match step(asked) {
-        Step::Forward(sent) => {
+    match translate(asked) {
+        FromClient::Forward(sent) => {
             assert!(id(asked).is_some(), "a notification is forwarded");
             assert!(!era::is_handshake_only(method) && !era::is_stateless_only(method));
             if adds {
@@ -85,12 +87,12 @@ fn judge(asked: &Bytes, mut step: impl FnMut(&Bytes) -> Step, adds: bool) {
                 assert_eq!(&sent, asked);
             }
         }
-        Step::Answer(answer) => {
+        FromClient::Answer(answer) => {
             assert!(id(asked).is_some());
             assert_eq!(id(&answer), id(asked));
         }
-        Step::Cancel(_) => assert_eq!(method, "notifications/cancelled"),
-        Step::Nothing => assert_eq!(id(asked), None),
+        FromClient::Cancel(_) => assert_eq!(method, "notifications/cancelled"),
+        FromClient::Drop => assert_eq!(id(asked), None),
     }
 }
 
@@ -157,17 +159,17 @@ fn assert_returned_up(told: &Bytes, said: &Bytes) {
 }
 
 /// Asserts that a server's message reaches the newer client unchanged, but for added members.
-fn assert_returned_down(back: &Back, said: &Bytes) {
+fn assert_returned_down(back: &FromServer, said: &Bytes) {
     match back {
-        Back::Pass(told) if told == said => {}
-        Back::Pass(told) => {
+        FromServer::Forward(told) if told == said => {}
+        FromServer::Forward(told) => {
             assert_only_inserted(said, told);
             if let Some(said) = read(said) {
                 assert_added(read(told).expect("as readable as before"), said);
             }
         }
-        Back::Reply(reply) => assert!(read(said).is_none() || id(reply) == id(said)),
-        Back::Nothing => assert!(read(said).is_none() || id(said).is_none()),
+        FromServer::Answer(reply) => assert!(read(said).is_none() || id(reply) == id(said)),
+        FromServer::Drop => assert!(read(said).is_none() || id(said).is_none()),
     }
 }
 

@@ -6,7 +6,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use agentgate::rest::sigv4::{ClientRequest, PresentedSignature};
+use agentgate::rest::aws::ClientRequest;
+use agentgate::rest::sigv4::PresentedSignature;
 use agentgate_fuzz::aws;
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{

@@ -3,7 +3,8 @@
 
 #![no_main]
 
-use agentgate::rest::sigv4::{ClientRequest, PresentedSignature, sign_anew};
+use agentgate::rest::aws::ClientRequest;
+use agentgate::rest::sigv4::{PresentedSignature, sign_anew};
 use agentgate_fuzz::aws;
 use aws_credential_types::Credentials;
 use http::header::HOST;
