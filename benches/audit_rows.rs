@@ -50,6 +50,9 @@ fn main() -> Result<(), Failure> {
             (0..5).map(|_| stats(&path, &filter)).collect::<Result<_, _>>()?;
         report(&mut out, &format!("stats {name}"), &mut times)?;
     }
+    // No index helps, so it is measured once, where every row has to be read.
+    let missing = Filter { text: Some("in no row".to_owned()), ..Filter::default() };
+    writeln!(out, "list --text, nothing found: {:.1} s", list(&path, &missing)?.as_secs_f64())?;
     let began = Instant::now();
     let found = Reader::open(&path)?.verify(None, |_, _| ())?;
     let holds = found.broken.is_none();
