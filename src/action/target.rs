@@ -37,6 +37,17 @@ impl Target {
         }
     }
 
+    /// The tool, the path, or whatever else the method is about; empty for malformed requests.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        match self {
+            Self::Tool(call) => &call.tool,
+            Self::Method(request) => request.subject(),
+            Self::Http(request) => &request.path,
+            Self::Malformed(_) => "",
+        }
+    }
+
     /// The arguments of a call, or the parameters of another MCP request.
     #[must_use]
     pub fn args(&self) -> Option<&Object> {

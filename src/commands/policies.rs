@@ -158,8 +158,7 @@ fn named(lookup: &Lookup) -> BTreeMap<String, Option<String>> {
 /// What a policy says about itself, if it can be read.
 fn description(lookup: &Lookup, name: &str) -> Option<String> {
     let source = lookup.find(name).and_then(|found| found.read()).ok()?;
-    let document: serde_json::Value = serde_yaml::from_str(&source.text).ok()?;
-    document.get("description")?.as_str().map(str::to_owned)
+    PolicyFile::description_in(&source)
 }
 
 fn first_sentence(text: &str) -> String {

@@ -254,12 +254,6 @@ fn failed(reason: Reason, intent: Intent) -> Verdict {
 fn draft(action: &Action, policy: &Policy, verdict: &Verdict, took: Duration) -> Draft {
     let target = &action.target;
     let server = target.server().map_or_else(|| target.server_or_provider().into(), Arc::clone);
-    let tool = match target {
-        Target::Tool(call) => call.tool.as_str(),
-        Target::Method(request) => request.subject(),
-        Target::Http(request) => &request.path,
-        Target::Malformed(_) => "",
-    };
     let limits = policy.limits().iter().filter(|_| verdict.takes_slot());
     let slots = limits.map(|limit| Arc::clone(&limit.policy));
     let mut takes_slot_of: Vec<_> = slots.collect();
@@ -276,7 +270,7 @@ fn draft(action: &Action, policy: &Policy, verdict: &Verdict, took: Duration) ->
         transport: action.transport,
         server,
         method,
-        tool: redact::subject(tool).into_owned(),
+        tool: redact::subject(target.subject()).into_owned(),
         intent: verdict.intent,
         decision: verdict.decision,
         outcome: outcome(verdict),

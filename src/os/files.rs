@@ -75,9 +75,7 @@ pub(crate) fn create_private_folder(path: &Path) -> io::Result<()> {
 /// Errors of the file system. The old content is unchanged, unless only the last step failed,
 /// which makes the change durable.
 pub(crate) fn replace(path: &Path, content: &[u8], options: &mut OpenOptions) -> io::Result<()> {
-    let draft = Draft::write(path, "new", content, options)?;
-    fs::rename(&draft.0, path)?;
-    sync_folder_of(path)
+    Draft::write(path, "new", content, options)?.take_place_of(path)
 }
 
 /// As [`replace`]; the owner and the permissions stay those of the existing file.
@@ -89,8 +87,7 @@ pub(crate) fn replace_in_kind(path: &Path, content: &[u8]) -> io::Result<()> {
     let draft = Draft::write(path, "new", content, private(&mut OpenOptions::new()))?;
     belong_with(&fs::File::open(&draft.0)?, path);
     fs::set_permissions(&draft.0, permissions)?;
-    fs::rename(&draft.0, path)?;
-    sync_folder_of(path)
+    draft.take_place_of(path)
 }
 
 /// Creates `path` with the guarantees of [`replace`].
@@ -127,6 +124,11 @@ impl Draft {
         file.write_all(content)?;
         file.sync_all()?;
         Ok(draft)
+    }
+
+    fn take_place_of(&self, path: &Path) -> io::Result<()> {
+        fs::rename(&self.0, path)?;
+        sync_folder_of(path)
     }
 }
 

@@ -99,6 +99,12 @@ impl PolicyFile {
         Ok(file)
     }
 
+    /// What the policy in `source` says about itself, also if it does not load.
+    #[must_use]
+    pub fn description_in(source: &Source) -> Option<String> {
+        document::read(source).0?.description
+    }
+
     /// The policy's name.
     #[must_use]
     pub fn name(&self) -> &Arc<str> {

@@ -12,6 +12,8 @@ use crate::verdict::Decision;
 #[derive(Debug, Clone)]
 pub(crate) struct Document {
     pub(crate) name: String,
+    /// For people.
+    pub(crate) description: Option<String>,
     pub(crate) rules: Vec<RuleDoc>,
     pub(crate) default_effect: Option<DefaultEffect>,
     pub(crate) default_reason: Option<String>,
@@ -127,6 +129,7 @@ pub(super) const CLAUSE_KEYS: &[&str] = &[
 ];
 pub(super) const RULE_KEYS: &[&str] = &["name", "effect", "reason", "suggestion", "conditions"];
 pub(super) const NESTING_KEYS: &[&str] = &["and", "or", "not"];
+pub(super) const TEST_KEYS: &[&str] = &["name", "request", "expect", "rule"];
 pub(super) const EFFECTS: &[(&str, Decision)] =
     &[("allow", Decision::Allow), ("deny", Decision::Deny), ("ask", Decision::Ask)];
 pub(super) const DEFAULT_EFFECTS: &[(&str, DefaultEffect)] = &[
@@ -167,10 +170,10 @@ impl Reader<'_> {
         let default_effect = fields
             .get("default_effect")
             .and_then(|node| self.word(node, "default_effect", DEFAULT_EFFECTS));
-        self.optional_text(&fields, "description");
         Document {
             // A file without a name does not load; parsing goes on to find other errors.
             name: name.unwrap_or_default(),
+            description: self.optional_text(&fields, "description"),
             rules,
             default_effect,
             default_reason: self.optional_text(&fields, "default_reason"),
@@ -382,7 +385,7 @@ impl Reader<'_> {
     }
 
     fn test(&mut self, index: usize, node: &Node) -> Option<Test> {
-        let fields = self.fields(node, "a test", &["name", "request", "expect", "rule"]);
+        let fields = self.fields(node, "a test", TEST_KEYS);
         let name = self.optional_text(&fields, "name");
         let request = fields.get("request").and_then(|node| match node.to_json() {
             Ok(json) => Some(json),

@@ -56,12 +56,15 @@ impl Hours {
     }
 }
 
+/// What to write in place of an unknown time zone.
+pub(super) const ZONE_ADVICE: &str = "use a name such as `Asia/Tokyo` or `UTC`";
+
 fn zone(reader: &mut Reader<'_>, name: &At<String>) -> Option<TimeZone> {
     match TimeZone::get(&name.value) {
         Ok(zone) => Some(zone),
         Err(_) => {
             let finding = reader.finding(name.span, format!("unknown time zone `{}`", name.value));
-            reader.found.push(finding.help("use a name such as `Asia/Tokyo` or `UTC`"));
+            reader.found.push(finding.help(ZONE_ADVICE));
             None
         }
     }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::document::{
     CLAUSE_KEYS, DAYS, DEFAULT_EFFECTS, DOCUMENT_KEYS, EFFECTS, HINTS, INTENT_OF_WRITES, MODES,
-    NESTING_KEYS, RULE_KEYS,
+    NESTING_KEYS, RULE_KEYS, TEST_KEYS,
 };
 use super::matcher::OPERATORS;
 use crate::intent::Intent;
@@ -31,9 +31,6 @@ pub fn schema() -> Value {
     }
     schema
 }
-
-/// The keys of a test. `request` has a form of its own, for each kind of request.
-const TEST_KEYS: &[&str] = &["name", "request", "expect", "rule"];
 
 /// A map with these keys and no others.
 fn object(keys: &[&str], required: &[&str]) -> Value {
@@ -84,6 +81,7 @@ fn property(key: &str) -> Value {
         "conditions" => (reference("condition"), "What has to hold besides"),
         "and" | "or" => (list("condition"), "Conditions that all, or of which one, must hold"),
         "not" => (reference("condition"), "A condition that must not hold"),
+        // It has a form of its own for each kind of request.
         "request" => (json!({ "type": "object" }), "The request, as `agentgate explain` takes it"),
         _ => (text(), ""),
     };

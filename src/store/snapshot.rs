@@ -60,6 +60,18 @@ struct Described {
     reason: String,
 }
 
+impl Described {
+    /// The tool and the reason of an entry that has these of its own.
+    fn complete<'a>(
+        &'a self,
+        tool: Option<&'a str>,
+        reason: Option<&'a str>,
+    ) -> (&'a str, &'a str) {
+        let tool = tool.or(self.facet.tool.as_deref()).unwrap_or_default();
+        (tool, reason.unwrap_or(&self.reason))
+    }
+}
+
 /// A consistent view of the log: a read transaction.
 #[derive(Debug)]
 pub(super) struct Snapshot<'r> {
@@ -330,12 +342,7 @@ impl<'r> Snapshot<'r> {
         {
             return Ok(None);
         }
-        let tool = match (&raw.tool, &described.facet.tool) {
-            (Some(own), _) => own.as_str(),
-            (None, Some(shared)) => shared,
-            (None, None) => "",
-        };
-        let reason = raw.reason.as_deref().unwrap_or(&described.reason);
+        let (tool, reason) = described.complete(raw.tool.as_deref(), raw.reason.as_deref());
         if let Some(wanted) = selection.tool.as_deref().filter(|_| raw.tool.is_some()) {
             let matches: bool = self
                 .connection()
@@ -358,10 +365,9 @@ impl<'r> Snapshot<'r> {
         let mut rows = select.query([seq])?;
         let Some(row) = rows.next()? else { return Ok(false) };
         let described = self.describe(row.get(0)?)?;
-        let tool = row.get_ref(1)?.as_str_or_null()?.or(described.facet.tool.as_deref());
-        let reason = row.get_ref(2)?.as_str_or_null()?.unwrap_or(&described.reason);
-        let fields = [tool.unwrap_or_default(), reason, row.get_ref(3)?.as_str()?];
-        Ok(fields.iter().any(|field| text.is_match(field)))
+        let own = (row.get_ref(1)?.as_str_or_null()?, row.get_ref(2)?.as_str_or_null()?);
+        let (tool, reason) = described.complete(own.0, own.1);
+        Ok([tool, reason, row.get_ref(3)?.as_str()?].iter().any(|field| text.is_match(field)))
     }
 
     fn has_failed(&self, raw: &RawDecision) -> bool {

@@ -197,15 +197,21 @@ fn the_opt_out_lets_calls_pass_unrecorded() {
     assert!(session.client.close().success());
 }
 
+/// Makes `home` a small file system of its own, if one can be mounted here.
+fn small_home(home: &Path) -> Option<Mounted<'_>> {
+    std::fs::create_dir(home).unwrap();
+    let mounted = Mounted::small(home);
+    if mounted.is_none() {
+        real::skip("no small file system can be mounted here");
+    }
+    mounted
+}
+
 #[test]
 fn calls_are_refused_while_the_disk_is_full() {
     let sandbox = Sandbox::new();
     let home = sandbox.path("home");
-    std::fs::create_dir(&home).unwrap();
-    let Some(_mounted) = Mounted::small(&home) else {
-        real::skip("no small file system can be mounted here");
-        return;
-    };
+    let Some(_mounted) = small_home(&home) else { return };
     let wrap = sandbox.wrap();
     let mut session = Session::new(sandbox, wrap);
     assert!(passed(&session.call()));
@@ -227,11 +233,7 @@ fn calls_are_refused_while_the_disk_is_full() {
 fn a_gate_that_finds_a_full_disk_says_so() {
     let sandbox = Sandbox::new();
     let home = sandbox.path("home");
-    std::fs::create_dir(&home).unwrap();
-    let Some(_mounted) = Mounted::small(&home) else {
-        real::skip("no small file system can be mounted here");
-        return;
-    };
+    let Some(_mounted) = small_home(&home) else { return };
     let record = sandbox.path("received");
     let client = Client::spawn(&sandbox.wrap().command(recorder(&record)));
     assert!(client.close().success());

@@ -55,19 +55,14 @@ pub(super) fn find(
 impl Change {
     fn new(id: Option<String>, action: &Action, before: &Verdict, after: Verdict) -> Self {
         let target = &action.target;
-        let subject = match target {
-            Target::Tool(call) => Some(call.tool.to_string()),
-            Target::Method(request) => Some(request.subject().to_owned()),
-            Target::Http(request) => Some(request.path.to_string()),
-            Target::Malformed(_) => None,
-        };
+        let is_malformed = matches!(target, Target::Malformed(_));
         Self {
             id,
             session: Arc::clone(&action.session),
             agent: Arc::clone(&action.agent.name),
             server: target.server_or_provider().to_owned(),
             method: target.method().to_owned(),
-            subject,
+            subject: (!is_malformed).then(|| target.subject().to_owned()),
             before: before.decision.as_str(),
             decision: after.decision.as_str(),
             rule: after.rule,

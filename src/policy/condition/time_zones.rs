@@ -12,6 +12,8 @@ use chrono::{DateTime, FixedOffset};
 use jiff::Timestamp;
 use jiff::tz::{Offset, TimeZone};
 
+use crate::policy::hours::ZONE_ADVICE;
+
 /// The function that moves a time into a time zone; no expression can spell its name.
 pub(super) const IN_ZONE: &str = "@in_zone";
 
@@ -66,8 +68,7 @@ fn moved(time: DateTime<FixedOffset>, zone: &TimeZone) -> Option<DateTime<FixedO
 
 /// A zone by its IANA name or its offset from UTC (`+02:00`); an empty name is UTC.
 fn find(name: &str) -> Result<TimeZone, String> {
-    let unknown =
-        || format!("unknown time zone `{name}`: use a name such as `Asia/Tokyo` or `UTC`");
+    let unknown = || format!("unknown time zone `{name}`: {ZONE_ADVICE}");
     if name.is_empty() {
         return Ok(TimeZone::UTC);
     }

@@ -214,8 +214,8 @@ async def graph_request(method, path, body=None):
         info.add_request_options([RetryHandlerOption(max_retries=0)])
     if body:
         info.set_stream_content(body, "application/json")
-    # "XXX" is Kiota's word for any status of an error.
-    return await graph_adapter().send_primitive_async(info, "bytes", {"XXX": ODataError})
+    errors = {"4XX": ODataError, "5XX": ODataError}
+    return await graph_adapter().send_primitive_async(info, "bytes", errors)
 
 
 def graph_adapter():
